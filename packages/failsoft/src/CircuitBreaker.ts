@@ -1,0 +1,367 @@
+/**
+ * A circuit breaker stops calling a dependency that keeps failing, and finds out by a few probes when it is back.
+ *
+ * Closed, calls run and their outcomes are watched. After enough failures the circuit opens: calls fail at once with
+ * `ServiceUnavailable`, and nothing reaches the dependency. When the open time has passed the circuit is half-open:
+ * a few calls run as probes while the others are still rejected. Enough successful probes close it, a failed one
+ * opens it again.
+ *
+ * **Gotchas**
+ *
+ * - Put a timeout inside the breaker, not around it: what interrupts a call from outside says nothing about the
+ *   dependency, so a hang would never be noticed. `Policy` does it in the right order.
+ * - Calls that were admitted before the circuit opened run to their end, and settle into nothing.
+ * - Only a call can find an open circuit due, unless `probe` is set: then an idle circuit recovers by itself.
+ *
+ * **Example** (Rejecting calls once a dependency keeps failing)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect } from "effect"
+ * import { CircuitBreaker } from "failsoft"
+ *
+ * const program = Effect.gen(function* () {
+ *   const breaker = yield* CircuitBreaker.make({ name: "billing", trip: CircuitBreaker.consecutive(2) })
+ *   const charge = Effect.fail("connection refused").pipe(breaker.execute)
+ *
+ *   yield* Effect.ignore(charge)
+ *   yield* Effect.ignore(charge)
+ *   return yield* charge.pipe(Effect.catchTag("ServiceUnavailable", (error) => Effect.succeed(error.message)))
+ * }).pipe(Effect.scoped)
+ *
+ * await Effect.runPromise(program) // => "billing is unavailable: circuit open, retry after 1m"
+ * ```
+ */
+import * as Config from "effect/Config"
+import type * as ConfigProvider from "effect/ConfigProvider"
+import type * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { dual } from "effect/Function"
+import * as Layer from "effect/Layer"
+import * as PubSub from "effect/PubSub"
+import * as Ref from "effect/Ref"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type * as Take from "effect/Take"
+import * as Health from "./Health.ts"
+import type { InvalidOption } from "./InvalidOption.ts"
+import * as circuitShell from "./internal/circuitShell.ts"
+import { ConfigDuration } from "./internal/config.ts"
+import * as options from "./internal/options.ts"
+import * as Outcome from "./Outcome.ts"
+import * as PolicyEvent from "./PolicyEvent.ts"
+import { ServiceUnavailable, UnavailableReason } from "./ServiceUnavailable.ts"
+import type * as Circuit from "./state/Circuit.ts"
+
+/** The rule by which a closed circuit opens. */
+export type TripPolicy = { readonly _tag: "Consecutive"; readonly failures: number }
+
+/** Opens after `failures` failures in a row (1 to 1,000,000), in the order in which calls end. */
+export const consecutive = (failures: number): TripPolicy => ({ _tag: "Consecutive", failures })
+
+/** What a circuit breaker is made from. Only `name` is required. */
+export interface Options<R = never> {
+  /** Names the breaker, and the service it guards, in errors, logs, health and metrics. */
+  readonly name: string
+  /** When a closed circuit opens. Default: `consecutive(5)`. */
+  readonly trip?: TripPolicy | undefined
+  /**
+   * How long it stays open: a duration, or a Schedule whose delays are used opening by opening (the first 64; the
+   * last of them serves all later ones). The growth is forgotten once the circuit has stayed closed as long as it
+   * was last open. Default: `"60 seconds"`.
+   */
+  readonly openDuration?: Duration.Input | Schedule.Schedule<unknown, number> | undefined
+  /** The longest opening, whether by Schedule or by a failure's `retryAfter`. Default: `"5 minutes"`, or `openDuration` if longer. */
+  readonly maxOpenDuration?: Duration.Input | undefined
+  readonly halfOpen?:
+    | {
+        /** Probes that may run at once. Default: 1. */
+        readonly probes?: number | undefined
+        /** Successful probes that close the circuit. Default: 3. */
+        readonly successes?: number | undefined
+        /** The age at which a probe that has not ended gives up its slot. Default: `"30 seconds"`. */
+        readonly maxWait?: Duration.Input | undefined
+      }
+    | undefined
+  /**
+   * Asks the dependency how it is, so that an idle circuit recovers without a user's call. Runs as a probe, only while
+   * the circuit is open and due or half-open, once every `every`. Default: none.
+   */
+  readonly probe?:
+    | { readonly effect: Effect.Effect<unknown, unknown, R>; readonly every: Duration.Input }
+    | undefined
+  /** What the end of a call says about the dependency. Default: `Outcome.fromExit`. */
+  readonly classify?: ((exit: Exit.Exit<unknown, unknown>) => Outcome.Outcome) | undefined
+  /** `false` switches the breaker off: calls run as if it were not there. Default: `true`. */
+  readonly enabled?: boolean | undefined
+}
+
+/** What a circuit looks like at one moment. */
+export type Snapshot = Health.CircuitSnapshot
+
+/** A circuit breaker for one dependency. */
+export interface CircuitBreaker {
+  readonly name: string
+  /** Runs a call through the circuit. Fails with `ServiceUnavailable` (`CircuitOpen`) when the circuit rejects it. */
+  readonly execute: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | ServiceUnavailable, R>
+  /** As `execute`, with a classification of its own for the call. `withBreaker` is its pipeable form. */
+  readonly executeWith: <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    classify: (exit: Exit.Exit<A, E>) => Outcome.Outcome
+  ) => Effect.Effect<A, E | ServiceUnavailable, R>
+  /** Whether a call would be rejected because the circuit is open and not due. Takes nothing, changes nothing. */
+  readonly isOpen: Effect.Effect<boolean>
+  /** Answers a call that this circuit rejected in another way, and counts it. */
+  readonly orElse: <B, E2, R2>(
+    fallback: (error: ServiceUnavailable) => Effect.Effect<B, E2, R2>
+  ) => <A, E, R>(
+    self: Effect.Effect<A, E, R>
+  ) => Effect.Effect<A | B, Exclude<E, ServiceUnavailable> | E2, R | R2>
+  /** The state and counts now. */
+  readonly snapshot: Effect.Effect<Snapshot>
+  /** The transitions from now on. Ends with the breaker's scope. A reader that falls 128 behind loses the oldest. */
+  readonly transitions: Stream.Stream<PolicyEvent.Transition>
+}
+
+/**
+ * Makes a circuit breaker that lives as long as the scope.
+ *
+ * Fails with `InvalidOption` when an option is out of its range.
+ */
+export const make: <R = never>(
+  given: Options<R>
+) => Effect.Effect<CircuitBreaker, InvalidOption, R | Scope.Scope> = Effect.fnUntraced(function* <R>(
+  given: Options<R>
+) {
+  const { config, probe } = yield* validate(given)
+  const { name } = given
+  if (given.enabled === false) return switchedOff(name)
+
+  const hub = yield* PubSub.sliding<Take.Take<PolicyEvent.Transition>>(128)
+  yield* Effect.addFinalizer(() => PubSub.end(hub, Exit.void))
+  const { emit } = yield* PolicyEvent.emitter
+  const shell = circuitShell.make(name, config, hub, emit)
+  if (probe !== undefined) shell.startProber = yield* proberOf(shell, probe)
+
+  const snapshot = Effect.withFiber((fiber) => Effect.succeed(circuitShell.snapshot(shell, fiber)))
+  yield* Health.register({ name, circuit: snapshot })
+  const classifyByDefault = given.classify ?? Outcome.fromExit
+  return {
+    name,
+    execute: (self) => circuitShell.execute(shell, self, classifyByDefault),
+    executeWith: (self, classify) => circuitShell.execute(shell, self, classify),
+    isOpen: Effect.withFiber((fiber) => Effect.succeed(circuitShell.isOpen(shell, fiber))),
+    orElse: (fallback) =>
+      ServiceUnavailable.orElse((error) => {
+        if (error.service === name && error.reason._tag === "CircuitOpen") shell.counters.fallback++
+        return fallback(error)
+      }),
+    snapshot,
+    transitions: Stream.fromPubSubTake(hub)
+  } satisfies CircuitBreaker
+})
+
+/** A Layer that provides a circuit breaker under a key of the application's own. */
+export const layer = <I, R = never>(
+  key: Context.Key<I, CircuitBreaker>,
+  given: Options<R>
+): Layer.Layer<I, InvalidOption, Exclude<R, Scope.Scope>> => Layer.effect(key, make(given))
+
+/**
+ * The options as configuration holds them, all of them optional: `enabled`, `failures` (in a row), `openDuration`,
+ * `maxOpenDuration`, and for half-open `probes`, `successes` and `maxWait`. Bare numbers of durations are seconds.
+ */
+export const ConfigSchema = Schema.Struct({
+  enabled: Schema.optionalKey(Schema.Boolean),
+  failures: Schema.optionalKey(Schema.Finite),
+  openDuration: Schema.optionalKey(ConfigDuration),
+  maxOpenDuration: Schema.optionalKey(ConfigDuration),
+  probes: Schema.optionalKey(Schema.Finite),
+  successes: Schema.optionalKey(Schema.Finite),
+  maxWait: Schema.optionalKey(ConfigDuration)
+})
+
+/** The options that a decoded configuration stands for. What it leaves out keeps its default. */
+export const fromConfig = (config: typeof ConfigSchema.Type): Omit<Options, "name"> => ({
+  enabled: config.enabled,
+  trip: config.failures === undefined ? undefined : consecutive(config.failures),
+  openDuration: config.openDuration,
+  maxOpenDuration: config.maxOpenDuration,
+  halfOpen: { probes: config.probes, successes: config.successes, maxWait: config.maxWait }
+})
+
+/**
+ * A Layer that provides a circuit breaker whose options are read from configuration below `path`.
+ *
+ * Fails with `ConfigError` when a value cannot be read, with `InvalidOption` when it is out of its range.
+ */
+export const layerConfig = <I>(
+  key: Context.Key<I, CircuitBreaker>,
+  name: string,
+  path: string | ConfigProvider.Path
+): Layer.Layer<I, InvalidOption | Config.ConfigError> =>
+  Layer.effect(
+    key,
+    Effect.flatMap(Config.schema(ConfigSchema, path), (config) => make({ ...fromConfig(config), name }))
+  )
+
+/**
+ * Runs a call through a breaker, with a classification of its own.
+ *
+ * `classify` is typed by the call's own exit. It replaces the breaker's; without it the breaker's is used.
+ */
+export const withBreaker: {
+  <A, E>(
+    breaker: CircuitBreaker,
+    options?: { readonly classify?: ((exit: Exit.Exit<A, E>) => Outcome.Outcome) | undefined }
+  ): <R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | ServiceUnavailable, R>
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    breaker: CircuitBreaker,
+    options?: { readonly classify?: ((exit: Exit.Exit<A, E>) => Outcome.Outcome) | undefined }
+  ): Effect.Effect<A, E | ServiceUnavailable, R>
+} = dual(
+  (args) => Effect.isEffect(args[0]),
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    breaker: CircuitBreaker,
+    options?: { readonly classify?: ((exit: Exit.Exit<A, E>) => Outcome.Outcome) | undefined }
+  ): Effect.Effect<A, E | ServiceUnavailable, R> =>
+    options?.classify === undefined ? breaker.execute(self) : breaker.executeWith(self, options.classify)
+)
+
+/**
+ * Starts the fiber that probes through one opening: it sleeps until the circuit is due, probes until that opening is
+ * over, and ends. A probe that fails opens the circuit anew, which starts the next one.
+ */
+const proberOf = <R>(
+  shell: circuitShell.Shell,
+  probe: { readonly effect: Effect.Effect<unknown, unknown, R>; readonly everyMillis: number }
+): Effect.Effect<
+  (openedGeneration: number, openMillis: number) => Effect.Effect<unknown>,
+  never,
+  R | Scope.Scope
+> =>
+  Effect.gen(function* () {
+    const scope = yield* Effect.scope
+    const context = yield* Effect.context<R>()
+    const patience = Duration.millis(shell.config.probeMaxAgeMillis)
+    const attempt = circuitShell.execute(
+      shell,
+      Effect.timeoutOrElse(Effect.provideContext(probe.effect, context), {
+        duration: patience,
+        orElse: () =>
+          Effect.fail(
+            new ServiceUnavailable({
+              service: shell.name,
+              reason: UnavailableReason.TimedOut({ after: patience, of: patience })
+            })
+          )
+      }),
+      Outcome.fromExit
+    )
+    return (openedGeneration, openMillis) => {
+      // Half-open is the generation after the opening; any later one belongs to another opening.
+      const isOver = Effect.sync(() => {
+        const circuit = Ref.getUnsafe(shell.state)
+        return circuit._tag === "Closed" || circuit.generation > openedGeneration + 1
+      })
+      return Effect.exit(attempt).pipe(
+        Effect.andThen(isOver),
+        Effect.repeat({
+          until: (over) => over,
+          schedule: Schedule.spaced(Duration.millis(probe.everyMillis))
+        }),
+        Effect.delay(Duration.millis(openMillis)),
+        Effect.forkIn(scope)
+      )
+    }
+  })
+
+const switchedOff = (name: string): CircuitBreaker => ({
+  name,
+  execute: (self) => self,
+  executeWith: (self) => self,
+  isOpen: Effect.succeed(false),
+  orElse: (fallback) => ServiceUnavailable.orElse(fallback),
+  snapshot: Effect.succeed({
+    name,
+    enabled: false,
+    state: "closed",
+    failuresInARow: 0,
+    counts: { total: 0, successful: 0, failed: 0, ignored: 0, rejected: 0, fallback: 0 },
+    lastFailureAtMillis: undefined,
+    halfOpenIn: undefined
+  }),
+  transitions: Stream.empty
+})
+
+const validate = Effect.fnUntraced(function* <R>(given: Options<R>) {
+  const name = yield* options.name("name", given.name)
+  const halfOpen = given.halfOpen ?? {}
+  const openDuration = given.openDuration ?? "60 seconds"
+  const trip = given.trip ?? consecutive(5)
+  const failures = yield* options.integer(name, "trip.failures", trip.failures, { min: 1, max: 1_000_000 })
+  const fixedMillis = Schedule.isSchedule(openDuration)
+    ? undefined
+    : yield* options.millis(name, "openDuration", openDuration)
+  const maxOpenMillis =
+    given.maxOpenDuration === undefined
+      ? Math.max(fixedMillis ?? 0, Duration.toMillis("5 minutes"))
+      : yield* options.millis(name, "maxOpenDuration", given.maxOpenDuration)
+  const openMillis = Schedule.isSchedule(openDuration)
+    ? yield* replay(openDuration, maxOpenMillis)
+    : [fixedMillis ?? 0]
+  if (openMillis.length === 0) {
+    return yield* options.invalid(
+      name,
+      "openDuration",
+      "a Schedule that ends at once",
+      "a Schedule with a delay"
+    )
+  }
+  const config: Circuit.CircuitConfig = {
+    failures,
+    openMillis,
+    maxOpenMillis,
+    probes: yield* options.integer(name, "halfOpen.probes", halfOpen.probes ?? 1, { min: 1, max: 1000 }),
+    successes: yield* options.integer(name, "halfOpen.successes", halfOpen.successes ?? 3, {
+      min: 1,
+      max: 1_000_000
+    }),
+    probeMaxAgeMillis: yield* options.millis(name, "halfOpen.maxWait", halfOpen.maxWait ?? "30 seconds")
+  }
+  const probe =
+    given.probe === undefined
+      ? undefined
+      : {
+          effect: given.probe.effect,
+          everyMillis: yield* options.millis(name, "probe.every", given.probe.every)
+        }
+  return { config, probe }
+})
+
+/** How many delays of a Schedule are kept: far beyond any backoff that is still growing. */
+const maxOpenings = 64
+
+/** Plays the delays of a Schedule once, on a time of its own, so that the rules need no Schedule. */
+const replay = (
+  schedule: Schedule.Schedule<unknown, number>,
+  maxOpenMillis: number
+): Effect.Effect<ReadonlyArray<number>> =>
+  Effect.gen(function* () {
+    const step = yield* Schedule.toStep(schedule)
+    const delays: Array<number> = []
+    let nowMillis = 0
+    while (delays.length < maxOpenings) {
+      const next = yield* Effect.exit(step(nowMillis, delays.length + 1))
+      if (Exit.isFailure(next)) break
+      const delayMillis = Math.min(Duration.toMillis(next.value[1]), maxOpenMillis)
+      nowMillis += delayMillis
+      delays.push(delayMillis)
+    }
+    return delays
+  })

@@ -1,0 +1,105 @@
+/**
+ * A deadline says when the caller stops caring. It flows down the fiber, and every stage asks what remains before it
+ * starts something that could not finish.
+ *
+ * `within` sets it and races nothing: what ends a call that hangs is the attempt timeout, which is never longer than
+ * what remains. So a hang is always seen by the circuit breaker, inside of which the attempt timeout sits.
+ *
+ * **Gotchas**
+ *
+ * - A deadline only ever gets nearer: a later one set further in is ignored.
+ * - Work that asks nothing of the deadline is not ended by it. Give calls an `attemptTimeout`.
+ *
+ * **Example** (What is left for a call)
+ *
+ * ```ts import.meta.vitest
+ * import { Duration, Effect, Option } from "effect"
+ * import { Deadline } from "failsoft"
+ *
+ * const left = Deadline.remaining.pipe(Effect.map(Option.map((duration) => Duration.toSeconds(duration) <= 3)))
+ *
+ * await Effect.runPromise(left) // => Option.none()
+ * await Effect.runPromise(left.pipe(Deadline.within("3 seconds"))) // => Option.some(true)
+ * ```
+ */
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import { dual } from "effect/Function"
+import * as Option from "effect/Option"
+import { monotonicMillis } from "./internal/clock.ts"
+import { ServiceUnavailable, UnavailableReason } from "./ServiceUnavailable.ts"
+
+/** The moment, in monotonic milliseconds of the fiber's clock, or `undefined` where there is no deadline. */
+const Current = Context.Reference<number | undefined>("failsoft/Deadline", { defaultValue: () => undefined })
+
+/**
+ * Gives an effect at most `duration` from now, or what already remains if that is less.
+ *
+ * A duration that is not longer than zero means that the time is spent.
+ */
+export const within: {
+  (duration: Duration.Input): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  <A, E, R>(self: Effect.Effect<A, E, R>, duration: Duration.Input): Effect.Effect<A, E, R>
+} = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, duration: Duration.Input): Effect.Effect<A, E, R> => {
+  const millis = Duration.toMillis(Duration.fromInputUnsafe(duration))
+  return Effect.withFiber((fiber) => {
+    const outer = fiber.getRef(Current) ?? Number.POSITIVE_INFINITY
+    return Effect.provideService(self, Current, Math.min(outer, monotonicMillis(fiber) + millis))
+  })
+})
+
+/** What remains until the deadline, never less than zero; `None` where there is no deadline. */
+export const remaining: Effect.Effect<Option.Option<Duration.Duration>> = Effect.withFiber((fiber) => {
+  const millis = remainingMillis(fiber)
+  return Effect.succeed(millis === undefined ? Option.none() : Option.some(Duration.millis(millis)))
+})
+
+/** As `remaining`, for code that already has the fiber: milliseconds, or `undefined` where there is no deadline. */
+export const remainingMillis = (fiber: Fiber.Fiber<unknown, unknown>): number | undefined => {
+  const deadline = fiber.getRef(Current)
+  return deadline === undefined ? undefined : Math.max(0, deadline - monotonicMillis(fiber))
+}
+
+/**
+ * Ends an attempt that takes longer than `timeout`, or than what remains of the deadline if that is less.
+ *
+ * Fails with `ServiceUnavailable` (`TimedOut`), naming `service`. When nothing remains, the attempt is not started.
+ * Whether the expiry counts against the dependency is for the circuit breaker around it: it does if the attempt had at
+ * least half of `timeout`.
+ */
+export const attemptTimeout: {
+  (
+    service: string,
+    timeout: Duration.Input
+  ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | ServiceUnavailable, R>
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    service: string,
+    timeout: Duration.Input
+  ): Effect.Effect<A, E | ServiceUnavailable, R>
+} = dual(
+  3,
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    service: string,
+    timeout: Duration.Input
+  ): Effect.Effect<A, E | ServiceUnavailable, R> => {
+    const of = Duration.fromInputUnsafe(timeout)
+    const ofMillis = Duration.toMillis(of)
+    const expire = (afterMillis: number): Effect.Effect<never, ServiceUnavailable> =>
+      Effect.fail(
+        new ServiceUnavailable({
+          service,
+          reason: UnavailableReason.TimedOut({ after: Duration.millis(afterMillis), of })
+        })
+      )
+    return Effect.withFiber((fiber) => {
+      const millis = Math.min(ofMillis, remainingMillis(fiber) ?? ofMillis)
+      return millis <= 0
+        ? expire(0)
+        : Effect.timeoutOrElse(self, { duration: Duration.millis(millis), orElse: () => expire(millis) })
+    })
+  }
+)

@@ -1,0 +1,81 @@
+/**
+ * The registry of what can be degraded, read by health routes and by people.
+ *
+ * Policies that are made where `Health` is provided appear by themselves, and disappear with their scope. A report is
+ * computed when it is asked for, and does no I/O.
+ */
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import type { StateName } from "./state/Circuit.ts"
+
+/** The state of a circuit in words; `half_open` also when it is open, past due, and no call has come yet. */
+export type CircuitState = StateName
+
+/** Calls of one circuit since it was made. `total` is the sum of successful, failed, ignored and rejected. */
+export interface CallCounts {
+  readonly total: number
+  readonly successful: number
+  readonly failed: number
+  /** Calls that say nothing about the dependency: interrupted, or never sent. */
+  readonly ignored: number
+  /** Calls that the circuit refused. */
+  readonly rejected: number
+  /** Rejected calls that a fallback answered. */
+  readonly fallback: number
+}
+
+/** What a circuit looks like at one moment. */
+export interface CircuitSnapshot {
+  readonly name: string
+  /** `false` when the breaker is switched off by configuration: then it counts nothing and is always closed. */
+  readonly enabled: boolean
+  readonly state: CircuitState
+  /** Failures since the last success. */
+  readonly failuresInARow: number
+  readonly counts: CallCounts
+  /** Wall-clock milliseconds since 1970 of the last failure. */
+  readonly lastFailureAtMillis: number | undefined
+  /** Time until an open circuit admits a probe. */
+  readonly halfOpenIn: Duration.Duration | undefined
+}
+
+/** Something that may be degraded. */
+export interface Component {
+  readonly name: string
+  readonly circuit: Effect.Effect<CircuitSnapshot>
+}
+
+/** The components of an application. */
+export class Health extends Context.Service<
+  Health,
+  {
+    /** Adds a component for as long as the scope lives. */
+    readonly register: (component: Component) => Effect.Effect<void, never, Scope.Scope>
+    /** The components that are there now, in the order of their registration. */
+    readonly components: Effect.Effect<ReadonlyArray<Component>>
+  }
+>()("failsoft/Health") {}
+
+/** An empty registry. */
+export const layer: Layer.Layer<Health> = Layer.sync(Health, () => {
+  const components = new Set<Component>()
+  return {
+    register: (component) =>
+      Effect.acquireRelease(
+        Effect.sync(() => components.add(component)),
+        () => Effect.sync(() => components.delete(component))
+      ),
+    components: Effect.sync(() => [...components])
+  }
+})
+
+/** Adds a component to the registry, if there is one in the context. */
+export const register = (component: Component): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.flatMap(
+    Effect.serviceOption(Health),
+    Option.match({ onNone: () => Effect.void, onSome: (health) => health.register(component) })
+  )

@@ -1,0 +1,45 @@
+/**
+ * A policy as configuration holds it: one row of a table of services, from JSON or the environment.
+ *
+ * Every field is optional, and what is left out keeps its default or, for a stage, is absent. A bare number of a
+ * duration is seconds. Ranges are checked where the policy is made, so that they are written down once.
+ *
+ * **Example** (A row of a table)
+ *
+ * ```ts import.meta.vitest
+ * import { Duration, Schema } from "effect"
+ * import { PolicyConfig } from "failsoft"
+ *
+ * const row = Schema.decodeUnknownSync(PolicyConfig.PolicyConfig)({
+ *   attemptTimeout: 5,
+ *   retry: { attempts: 2, base: "500 millis" },
+ *   breaker: { failures: 10, openDuration: 30 }
+ * })
+ *
+ * row.attemptTimeout // => Duration.seconds(5)
+ * row.retry?.attempts // => 2
+ * ```
+ */
+import type * as Duration from "effect/Duration"
+import * as Schema from "effect/Schema"
+import * as CircuitBreaker from "./CircuitBreaker.ts"
+import * as Config from "./internal/config.ts"
+import * as Retry from "./Retry.ts"
+
+/** A duration in configuration: a bare number is seconds, else a number with its unit such as `"500 millis"`. */
+export const ConfigDuration: Schema.Codec<Duration.Duration, string | number> = Config.ConfigDuration
+
+/**
+ * The stages of a policy: `deadline`, `attemptTimeout`, `retry` (see `Retry.ConfigSchema`) and `breaker` (see
+ * `CircuitBreaker.ConfigSchema`); `enabled: false` switches the whole policy off.
+ */
+export const PolicyConfig = Schema.Struct({
+  enabled: Schema.optionalKey(Schema.Boolean),
+  deadline: Schema.optionalKey(ConfigDuration),
+  attemptTimeout: Schema.optionalKey(ConfigDuration),
+  retry: Schema.optionalKey(Retry.ConfigSchema),
+  breaker: Schema.optionalKey(CircuitBreaker.ConfigSchema)
+})
+
+/** A decoded row. */
+export type PolicyConfig = typeof PolicyConfig.Type

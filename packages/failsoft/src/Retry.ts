@@ -1,0 +1,390 @@
+/**
+ * Tries a call again when it failed for a reason that may pass.
+ *
+ * `attempts` counts tries in all, the first included. Between them the caller waits, by default twice as long each
+ * time and spread by chance, so that callers which failed together do not come back together. No further attempt is
+ * made when the wait does not fit the deadline, when the dependency asked for more patience than `maxRetryAfter`, or
+ * when the error is not transient. Then the call fails with `ServiceUnavailable` (`RetriesExhausted`), unless what it
+ * last failed with is a `ServiceUnavailable` already.
+ *
+ * **Gotchas**
+ *
+ * - Retry only what may be applied twice. A call that charges a card needs an idempotency key first.
+ * - Put the circuit breaker inside the retry, so that each attempt counts and an open circuit ends the attempts.
+ * - Nested retries multiply: retry at one level.
+ *
+ * **Example** (A call that succeeds at its second attempt)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect } from "effect"
+ * import { Retry } from "failsoft"
+ *
+ * let tries = 0
+ * const flaky = Effect.suspend(() => (++tries < 2 ? Effect.fail("connection reset") : Effect.succeed("ok")))
+ *
+ * const program = Effect.gen(function* () {
+ *   const retry = yield* Retry.make({ name: "search", attempts: 3, schedule: Retry.exponential({ base: "1 millis" }) })
+ *   return yield* flaky.pipe(retry.execute)
+ * })
+ *
+ * await Effect.runPromise(program) // => "ok"
+ * ```
+ */
+import * as Config from "effect/Config"
+import type * as ConfigProvider from "effect/ConfigProvider"
+import type * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { dual } from "effect/Function"
+import * as Layer from "effect/Layer"
+import * as Random from "effect/Random"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Deadline from "./Deadline.ts"
+import type { InvalidOption } from "./InvalidOption.ts"
+import { wallMillis } from "./internal/clock.ts"
+import { ConfigDuration } from "./internal/config.ts"
+import * as options from "./internal/options.ts"
+import * as Outcome from "./Outcome.ts"
+import * as PolicyEvent from "./PolicyEvent.ts"
+import {
+  Ambiguous,
+  errorName,
+  Misconfigured,
+  QuotaExceeded,
+  ServiceUnavailable,
+  UnavailableReason,
+  Unsupported
+} from "./ServiceUnavailable.ts"
+import * as Backoff from "./state/Backoff.ts"
+
+/** How chance spreads delays: `full` (0 to the backoff), `equal` (half of it to all of it), `decorrelated`, `none`. */
+export type Jitter = Backoff.Jitter
+
+/** What a retry is made from. Only `name` is required. */
+export interface Options {
+  /** Names the retry, and the service it calls, in errors and logs. */
+  readonly name: string
+  /** Tries in all, the first included, from 1 to 100. Default: 3. */
+  readonly attempts?: number | undefined
+  /** The waits between attempts. A Schedule that ends, ends the attempts. Default: `exponential()`. */
+  readonly schedule?: Exponential | Schedule.Schedule<unknown, unknown> | undefined
+  /** Which of the caller's own errors may pass. Default: all of them. */
+  readonly isTransient?: ((error: unknown) => boolean) | undefined
+  /**
+   * The longest wait that a dependency may ask for with `retryAfter`. An error that asks for more ends the attempts:
+   * coming back earlier would disregard it. Default: `"30 seconds"`.
+   */
+  readonly maxRetryAfter?: Duration.Input | undefined
+  /** `false` switches retrying off: a call is tried once and keeps its own error. Default: `true`. */
+  readonly enabled?: boolean | undefined
+}
+
+/** What a single call may ask of a retry. */
+export interface CallOptions<E> {
+  /** Which of the call's errors may pass, in place of the retry's own answer. */
+  readonly isTransient?: ((error: E) => boolean) | undefined
+  /** Asked before each wait: `true` ends the attempts, such as when a circuit has opened. */
+  readonly stopWhen?: Effect.Effect<boolean> | undefined
+}
+
+/** Tries calls again. */
+export interface Retry {
+  readonly name: string
+  /** Runs a call, again if need be. Fails with `ServiceUnavailable` (`RetriesExhausted`) when no attempt is left. */
+  readonly execute: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | ServiceUnavailable, R>
+  /** As `execute`, with answers of its own for the call. `withRetry` is its pipeable form. */
+  readonly executeWith: <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    call: CallOptions<E>
+  ) => Effect.Effect<A, E | ServiceUnavailable, R>
+}
+
+/** Waits that grow by a factor and are spread by chance. Made by `exponential`, checked when a retry is made. */
+export interface Exponential {
+  readonly _tag: "Exponential"
+  readonly base: Duration.Input
+  readonly factor: number
+  readonly cap: Duration.Input
+  readonly jitter: Jitter
+}
+
+/**
+ * Waits that grow by a factor: 1 s, 2 s, 4 s … by default, each spread by chance.
+ *
+ * `base` is the first backoff (default `"1 second"`), `factor` what each is multiplied by (1 to 10, default 2), `cap`
+ * the longest (default `"30 seconds"`), `jitter` how chance spreads them (default `"full"`).
+ *
+ * Source: "Exponential Backoff And Jitter", AWS Architecture Blog.
+ */
+export const exponential = (given?: {
+  readonly base?: Duration.Input | undefined
+  readonly factor?: number | undefined
+  readonly cap?: Duration.Input | undefined
+  readonly jitter?: Jitter | undefined
+}): Exponential => ({
+  _tag: "Exponential",
+  base: given?.base ?? "1 second",
+  factor: given?.factor ?? 2,
+  cap: given?.cap ?? "30 seconds",
+  jitter: given?.jitter ?? "full"
+})
+
+/**
+ * Makes a retry.
+ *
+ * Fails with `InvalidOption` when an option is out of its range.
+ */
+export const make: (given: Options) => Effect.Effect<Retry, InvalidOption> = Effect.fnUntraced(function* (
+  given: Options
+) {
+  const name = yield* options.name("name", given.name)
+  const shell: Shell = {
+    name,
+    attempts: yield* options.integer(name, "attempts", given.attempts ?? 3, { min: 1, max: 100 }),
+    maxRetryAfterMillis: yield* options.millis(name, "maxRetryAfter", given.maxRetryAfter ?? "30 seconds"),
+    startWaits: yield* waitsOf(name, given.schedule ?? exponential()),
+    isTransient: given.isTransient ?? (() => true),
+    emit: (yield* PolicyEvent.emitter).emit
+  }
+  return given.enabled === false
+    ? { name, execute: (self) => self, executeWith: (self) => self }
+    : {
+        name,
+        execute: (self) => execute(shell, self, {}),
+        executeWith: (self, call) => execute(shell, self, call)
+      }
+})
+
+/** A Layer that provides a retry under a key of the application's own. */
+export const layer = <I>(key: Context.Key<I, Retry>, given: Options): Layer.Layer<I, InvalidOption> =>
+  Layer.effect(key, make(given))
+
+/**
+ * The options as configuration holds them, all of them optional: `enabled`, `attempts`, `base`, `factor`, `cap`,
+ * `jitter` and `maxRetryAfter`. Bare numbers of durations are seconds.
+ */
+export const ConfigSchema = Schema.Struct({
+  enabled: Schema.optionalKey(Schema.Boolean),
+  attempts: Schema.optionalKey(Schema.Finite),
+  base: Schema.optionalKey(ConfigDuration),
+  factor: Schema.optionalKey(Schema.Finite),
+  cap: Schema.optionalKey(ConfigDuration),
+  jitter: Schema.optionalKey(Schema.Literals(["none", "full", "equal", "decorrelated"])),
+  maxRetryAfter: Schema.optionalKey(ConfigDuration)
+})
+
+/** The options that a decoded configuration stands for. What it leaves out keeps its default. */
+export const fromConfig = (config: typeof ConfigSchema.Type): Omit<Options, "name"> => ({
+  enabled: config.enabled,
+  attempts: config.attempts,
+  schedule: exponential(config),
+  maxRetryAfter: config.maxRetryAfter
+})
+
+/**
+ * A Layer that provides a retry whose options are read from configuration below `path`.
+ *
+ * Fails with `ConfigError` when a value cannot be read, with `InvalidOption` when it is out of its range.
+ */
+export const layerConfig = <I>(
+  key: Context.Key<I, Retry>,
+  name: string,
+  path: string | ConfigProvider.Path
+): Layer.Layer<I, InvalidOption | Config.ConfigError> =>
+  Layer.effect(
+    key,
+    Effect.flatMap(Config.schema(ConfigSchema, path), (config) => make({ ...fromConfig(config), name }))
+  )
+
+/**
+ * Runs a call with a retry, and with answers of its own.
+ *
+ * `isTransient` is typed by the call's own error and replaces the retry's; `stopWhen` is asked before each wait.
+ */
+export const withRetry: {
+  <E>(
+    retry: Retry,
+    call?: CallOptions<E>
+  ): <A, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | ServiceUnavailable, R>
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    retry: Retry,
+    call?: CallOptions<E>
+  ): Effect.Effect<A, E | ServiceUnavailable, R>
+} = dual(
+  (args) => Effect.isEffect(args[0]),
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    retry: Retry,
+    call?: CallOptions<E>
+  ): Effect.Effect<A, E | ServiceUnavailable, R> => retry.executeWith(self, call ?? {})
+)
+
+/** What one retry works with. */
+interface Shell {
+  readonly name: string
+  readonly attempts: number
+  readonly maxRetryAfterMillis: number
+  readonly startWaits: StartWaits
+  readonly isTransient: (error: unknown) => boolean
+  readonly emit: PolicyEvent.Emitter["emit"]
+}
+
+/** Begins the waits of one call; each step gives the wait after a failed attempt, or `undefined` when there is none. */
+type StartWaits = Effect.Effect<(attempt: number, error: unknown) => Effect.Effect<number | undefined>>
+
+/** One call on its way through its attempts. The waits begin at the first failure: most calls have none. */
+interface Run<A, E, R> {
+  readonly shell: Shell
+  readonly self: Effect.Effect<A, E, R>
+  readonly call: CallOptions<E>
+  waits: Effect.Success<StartWaits> | undefined
+}
+
+const execute = <A, E, R>(
+  shell: Shell,
+  self: Effect.Effect<A, E, R>,
+  call: CallOptions<E>
+): Effect.Effect<A, E | ServiceUnavailable, R> =>
+  Effect.suspend(() => attempt({ shell, self, call, waits: undefined }, 1))
+
+const attempt = <A, E, R>(run: Run<A, E, R>, number: number): Effect.Effect<A, E | ServiceUnavailable, R> =>
+  Effect.catchIf(
+    run.self,
+    (error) => isTransient(run, error),
+    (error) => afterFailure(run, number, error)
+  )
+
+const isTransient = <A, E, R>({ call, shell }: Run<A, E, R>, error: E): boolean => {
+  if (error instanceof ServiceUnavailable) {
+    const { _tag } = error.reason
+    return (
+      _tag === "TimedOut" ||
+      _tag === "NotConnected" ||
+      (_tag === "RateLimited" && error.retryAfter !== undefined)
+    )
+  }
+  if (
+    error instanceof Ambiguous ||
+    error instanceof Unsupported ||
+    error instanceof Misconfigured ||
+    error instanceof QuotaExceeded
+  ) {
+    return false
+  }
+  return (call.isTransient ?? shell.isTransient)(error)
+}
+
+const afterFailure = <A, E, R>(
+  run: Run<A, E, R>,
+  number: number,
+  error: E
+): Effect.Effect<A, E | ServiceUnavailable, R> =>
+  Effect.flatMap(waitMillisOf(run, number, error), (wait) => {
+    if (typeof wait === "string") return giveUp(run.shell, number, error, wait)
+    const delay = Duration.millis(wait)
+    return Effect.withFiber((fiber) =>
+      run.shell.emit({
+        _tag: "RetryScheduled",
+        policy: run.shell.name,
+        atMillis: wallMillis(fiber),
+        attempt: number,
+        of: run.shell.attempts,
+        delay,
+        error: errorName(error)
+      })
+    ).pipe(Effect.andThen(Effect.sleep(delay)), Effect.andThen(attempt(run, number + 1)))
+  })
+
+/** How long to wait before the next attempt, or why there is none. */
+const waitMillisOf = <A, E, R>(
+  run: Run<A, E, R>,
+  number: number,
+  error: E
+): Effect.Effect<number | PolicyEvent.GaveUp> =>
+  Effect.gen(function* () {
+    const { call, shell } = run
+    if (number >= shell.attempts) return "attempts"
+    if (call.stopWhen !== undefined && (yield* call.stopWhen)) return "circuit"
+    run.waits ??= yield* shell.startWaits
+    const scheduled = yield* run.waits(number, error)
+    if (scheduled === undefined) return "schedule"
+    const asked = Duration.toMillis(Outcome.retryAfterOf(error) ?? Duration.zero)
+    if (asked > shell.maxRetryAfterMillis) return "retry-after"
+    const wait = Math.max(scheduled, asked)
+    const left = yield* Effect.withFiber((fiber) => Effect.succeed(Deadline.remainingMillis(fiber)))
+    return left !== undefined && left <= wait ? "deadline" : wait
+  })
+
+const giveUp = (
+  shell: Shell,
+  attempts: number,
+  error: unknown,
+  because: PolicyEvent.GaveUp
+): Effect.Effect<never, ServiceUnavailable> =>
+  Effect.withFiber((fiber) =>
+    Effect.andThen(
+      shell.emit({
+        _tag: "AttemptsExhausted",
+        policy: shell.name,
+        atMillis: wallMillis(fiber),
+        attempt: attempts,
+        of: shell.attempts,
+        because,
+        error: errorName(error)
+      }),
+      Effect.fail(
+        error instanceof ServiceUnavailable
+          ? error
+          : new ServiceUnavailable({
+              service: shell.name,
+              reason: UnavailableReason.RetriesExhausted({ attempts, lastError: error }),
+              retryAfter: Outcome.retryAfterOf(error)
+            })
+      )
+    )
+  )
+
+const waitsOf = (
+  name: string,
+  schedule: Exponential | Schedule.Schedule<unknown, unknown>
+): Effect.Effect<StartWaits, InvalidOption> =>
+  Schedule.isSchedule(schedule)
+    ? Effect.succeed(waitsOfSchedule(schedule))
+    : waitsOfExponential(name, schedule)
+
+const waitsOfSchedule = (schedule: Schedule.Schedule<unknown, unknown>): StartWaits =>
+  Effect.map(
+    Schedule.toStep(schedule),
+    (step) => (_attempt: number, error: unknown) =>
+      Effect.withFiber((fiber) =>
+        Effect.map(Effect.exit(step(wallMillis(fiber), error)), (next) =>
+          Exit.isSuccess(next) ? Duration.toMillis(next.value[1]) : undefined
+        )
+      )
+  )
+
+const waitsOfExponential = Effect.fnUntraced(function* (name: string, given: Exponential) {
+  const config: Backoff.BackoffConfig = {
+    baseMillis: yield* options.millis(name, "schedule.base", given.base),
+    factor: yield* options.number(name, "schedule.factor", given.factor, { min: 1, max: 10 }),
+    capMillis: yield* options.millis(name, "schedule.cap", given.cap),
+    jitter: yield* options.oneOf(name, "schedule.jitter", given.jitter, [
+      "none",
+      "full",
+      "equal",
+      "decorrelated"
+    ])
+  }
+  const start: StartWaits = Effect.sync(() => {
+    let previousMillis = config.baseMillis
+    return (attempt: number) =>
+      Effect.map(Random.next, (random) => {
+        previousMillis = Backoff.delayMillis(config, attempt, previousMillis, random)
+        return previousMillis
+      })
+  })
+  return start
+})

@@ -1,0 +1,24 @@
+/**
+ * Typed resilience for Effect: keep serving when your dependencies don't.
+ */
+export * as CircuitBreaker from "./CircuitBreaker.ts"
+export * as Deadline from "./Deadline.ts"
+export * as Health from "./Health.ts"
+export { InvalidOption } from "./InvalidOption.ts"
+export * as Outcome from "./Outcome.ts"
+export * as Policies from "./Policies.ts"
+export * as Policy from "./Policy.ts"
+export * as PolicyConfig from "./PolicyConfig.ts"
+export * as PolicyEvent from "./PolicyEvent.ts"
+export * as Retry from "./Retry.ts"
+export {
+  Ambiguous,
+  type ErrorName,
+  errorName,
+  Misconfigured,
+  QuotaExceeded,
+  ServiceUnavailable,
+  type ServiceUnavailableEncoded,
+  UnavailableReason,
+  Unsupported
+} from "./ServiceUnavailable.ts"

@@ -1,0 +1,181 @@
+/**
+ * Health over HTTP: is the process alive, should it get traffic, and what is degraded.
+ *
+ * Components appear by themselves: every circuit that is made where `Health` is provided. State is computed when it is
+ * asked for, so an open circuit that is due reads `half_open`, and no handler does I/O. An open circuit is *degraded*,
+ * not down, unless its service is named critical: a shared dependency must not take every replica out of rotation.
+ *
+ * | path | answers | status |
+ * | --- | --- | --- |
+ * | `/livez` | is the process alive; never asks a dependency | 200 |
+ * | `/readyz` | route to me? | 200; 503 when a critical service is unavailable |
+ * | `/health/ready` | `{"status","checks"}` | 200; 503 only when unhealthy |
+ * | `/health/circuit-breaker` | all circuits as one, the worst state, and each by its service | 200 |
+ * | `/health/circuit-breaker/:service` | one circuit | 200; 404 |
+ *
+ * **Example** (A circuit seen over HTTP)
+ *
+ * ```ts import.meta.vitest
+ * import { Context, Effect, Layer } from "effect"
+ * import { HttpRouter } from "effect/http"
+ * import { HealthRoutes } from "@failsoft/http"
+ * import { CircuitBreaker, Health } from "failsoft"
+ *
+ * class Billing extends Context.Service<Billing, CircuitBreaker.CircuitBreaker>()("app/Billing") {}
+ *
+ * const Live = Layer.merge(HealthRoutes.layer(), CircuitBreaker.layer(Billing, { name: "billing" })).pipe(
+ *   Layer.provide(Health.layer)
+ * )
+ * const { dispose, handler } = HttpRouter.toWebHandler(Live, { disableLogger: true })
+ *
+ * const response = await handler(new Request("http://gateway/health/ready"))
+ * const { status } = await response.json()
+ * await dispose()
+ *
+ * status // => "healthy"
+ * ```
+ */
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as HttpRouter from "effect/http/HttpRouter"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import type * as Layer from "effect/Layer"
+import * as Schema from "effect/Schema"
+import { Health } from "failsoft"
+import * as Problem from "./Problem.ts"
+
+/** Where the routes are and what counts. */
+export interface Options {
+  /** Put in front of every path, such as `/api/v1`. Default: none. */
+  readonly prefix?: `/${string}` | undefined
+  /** Services without which this process is no use to anyone: their open circuit makes it unhealthy. Default: none. */
+  readonly critical?: ReadonlyArray<string> | undefined
+}
+
+/** A Layer that adds the health routes to the router. */
+export const layer = (
+  options?: Options
+): Layer.Layer<
+  never,
+  never,
+  HttpRouter.HttpRouter | Health.Health | HttpRouter.Request<"Error", Problem.Problem>
+> => {
+  const critical = new Set(options?.critical)
+  return HttpRouter.addAll(
+    Effect.map(Health.Health, (health) => {
+      const circuits = Effect.flatMap(
+        health.components,
+        Effect.forEach((component) => component.circuit)
+      )
+      return [
+        HttpRouter.route("GET", "/livez", answer(200, { status: "pass" })),
+        HttpRouter.route(
+          "GET",
+          "/readyz",
+          Effect.flatMap(circuits, (all) => readyz(all, critical))
+        ),
+        HttpRouter.route(
+          "GET",
+          "/health/ready",
+          Effect.flatMap(circuits, (all) => ready(all, critical))
+        ),
+        HttpRouter.route(
+          "GET",
+          "/health/circuit-breaker",
+          Effect.flatMap(circuits, (all) => answer(200, { ...summary(all), services: byService(all) }))
+        ),
+        HttpRouter.route("GET", "/health/circuit-breaker/:service", Effect.flatMap(circuits, oneCircuit))
+      ]
+    }),
+    { prefix: options?.prefix }
+  )
+}
+
+const answer = (status: number, content: unknown): Effect.Effect<HttpServerResponse.HttpServerResponse> =>
+  Effect.succeed(HttpServerResponse.jsonUnsafe(content, { status, headers: { "cache-control": "no-store" } }))
+
+type Status = "healthy" | "degraded" | "unhealthy"
+
+const statusOf = (circuit: Health.CircuitSnapshot, critical: ReadonlySet<string>): Status =>
+  circuit.state === "closed"
+    ? "healthy"
+    : circuit.state === "open" && critical.has(circuit.name)
+      ? "unhealthy"
+      : "degraded"
+
+const statuses: ReadonlyArray<Status> = ["healthy", "degraded", "unhealthy"]
+
+const worst = (all: ReadonlyArray<Status>): Status =>
+  statuses[Math.max(0, ...all.map((status) => statuses.indexOf(status)))] ?? "healthy"
+
+const readyz = (circuits: ReadonlyArray<Health.CircuitSnapshot>, critical: ReadonlySet<string>) => {
+  const unhealthy = worst(circuits.map((circuit) => statusOf(circuit, critical))) === "unhealthy"
+  return answer(unhealthy ? 503 : 200, { status: unhealthy ? "fail" : "pass" })
+}
+
+const ready = (circuits: ReadonlyArray<Health.CircuitSnapshot>, critical: ReadonlySet<string>) => {
+  const status = worst(circuits.map((circuit) => statusOf(circuit, critical)))
+  const checks = Object.fromEntries(
+    circuits.map((circuit) => [
+      circuit.name,
+      {
+        status: circuit.state === "closed" ? "ok" : "degraded",
+        enabled: circuit.enabled,
+        initialized: true,
+        circuit_breaker: circuit.state
+      }
+    ])
+  )
+  return answer(status === "unhealthy" ? 503 : 200, { status, checks })
+}
+
+/** One circuit as the wire has it. */
+const wire = (circuit: Health.CircuitSnapshot) => ({
+  state: circuit.state,
+  failure_count: circuit.failuresInARow,
+  total_calls: circuit.counts.total,
+  successful_calls: circuit.counts.successful,
+  failed_calls: circuit.counts.failed,
+  rejected_calls: circuit.counts.rejected,
+  fallback_calls: circuit.counts.fallback,
+  last_failure_time:
+    circuit.lastFailureAtMillis === undefined
+      ? null
+      : DateTime.formatIso(DateTime.makeUnsafe(circuit.lastFailureAtMillis))
+})
+
+const byService = (circuits: ReadonlyArray<Health.CircuitSnapshot>) =>
+  Object.fromEntries(circuits.map((circuit) => [circuit.name, wire(circuit)]))
+
+const states: ReadonlyArray<Health.CircuitState> = ["closed", "half_open", "open"]
+
+/** All circuits as one: the worst state, the sums of the counts, the last failure. */
+const summary = (circuits: ReadonlyArray<Health.CircuitSnapshot>) => {
+  const sum = (count: (circuit: Health.CircuitSnapshot) => number) =>
+    circuits.reduce((total, circuit) => total + count(circuit), 0)
+  const failures = circuits.flatMap((circuit) => circuit.lastFailureAtMillis ?? [])
+  return wire({
+    name: "all",
+    enabled: true,
+    state: states[Math.max(0, ...circuits.map((circuit) => states.indexOf(circuit.state)))] ?? "closed",
+    failuresInARow: sum((circuit) => circuit.failuresInARow),
+    counts: {
+      total: sum(({ counts }) => counts.total),
+      successful: sum(({ counts }) => counts.successful),
+      failed: sum(({ counts }) => counts.failed),
+      ignored: sum(({ counts }) => counts.ignored),
+      rejected: sum(({ counts }) => counts.rejected),
+      fallback: sum(({ counts }) => counts.fallback)
+    },
+    lastFailureAtMillis: failures.length === 0 ? undefined : Math.max(...failures),
+    halfOpenIn: undefined
+  })
+}
+
+const oneCircuit = (circuits: ReadonlyArray<Health.CircuitSnapshot>) =>
+  Effect.flatMap(Problem.pathParams(Schema.Struct({ service: Schema.String })), ({ service }) => {
+    const circuit = circuits.find(({ name }) => name === service)
+    return circuit === undefined
+      ? Effect.fail(Problem.notFound("there is no circuit of that name"))
+      : answer(200, wire(circuit))
+  })

@@ -1,0 +1,299 @@
+/**
+ * An HTTP client for one downstream service, behind a policy of its own.
+ *
+ * It is an ordinary `HttpClient` whose base URL is the service's: every request passes retry, circuit breaker and
+ * attempt timeout. The body is read within the attempt, up to `maxBodyBytes`, so that a service which answers its
+ * headers and then drips is given up like one that hangs.
+ *
+ * What is retried: requests that may be applied twice. Those are the idempotent methods, requests with an
+ * `Idempotency-Key` header, and requests marked with `idempotent`. What may pass is what Effect's own
+ * `HttpClient.isTransientError` and `isTransientResponse` name: transport errors and the statuses 408, 429, 500, 502,
+ * 503 and 504. Any other status is an answer, also for the circuit; a 429 says nothing about the service's health.
+ *
+ * **Gotchas**
+ *
+ * - A request that may not be retried keeps its own error: `HttpClientError` for what went wrong on the wire, and
+ *   `Ambiguous` when it timed out after it was sent, since it may have been applied. Neither is `ServiceUnavailable`, so
+ *   a fallback for an outage does not swallow it.
+ * - For a body that must be streamed, use Effect's own `HttpClient` behind `policy.executeWith`.
+ *
+ * **Example** (A service that answers 503)
+ *
+ * ```ts import.meta.vitest
+ * import { Effect, Layer } from "effect"
+ * import { HttpClient, HttpClientResponse } from "effect/http"
+ * import { Retry } from "failsoft"
+import * as attempt from "./internal/attempt.ts"
+ * import { ServiceClient } from "@failsoft/http"
+ *
+ * const down = Layer.succeed(
+ *   HttpClient.HttpClient,
+ *   HttpClient.make((request) =>
+ *     Effect.succeed(HttpClientResponse.fromWeb(request, new Response(null, { status: 503 })))
+ *   )
+ * )
+ *
+ * const program = Effect.gen(function* () {
+ *   const billing = yield* ServiceClient.make("billing", {
+ *     url: "http://billing.internal",
+ *     retry: { attempts: 2, schedule: Retry.exponential({ base: "1 millis" }) }
+ *   })
+ *   const balance = billing.get("/balance/ada").pipe(Effect.flatMap((response) => response.json))
+ *   return yield* balance.pipe(billing.policy.orElse((error) => Effect.succeed(error.message)))
+ * }).pipe(Effect.scoped, Effect.provide(down))
+ *
+ * await Effect.runPromise(program) // => "billing is unavailable: all 2 attempts failed"
+ * ```
+ */
+import * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
+import type * as ConfigProvider from "effect/ConfigProvider"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import * as HttpClient from "effect/http/HttpClient"
+import * as HttpClientError from "effect/http/HttpClientError"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import type * as HttpClientResponse from "effect/http/HttpClientResponse"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import {
+  Ambiguous,
+  Deadline,
+  InvalidOption,
+  Outcome,
+  Policy,
+  PolicyConfig,
+  ServiceUnavailable
+} from "failsoft"
+
+/** What a service client may fail with. */
+export type ServiceClientError = HttpClientError.HttpClientError | ServiceUnavailable | Ambiguous
+
+/** What a service client is made from. Only `url` is required. */
+export interface Options {
+  /** The base URL, http or https; request paths are appended to it. */
+  readonly url: string
+  /** When the caller stops caring, for all attempts together. What remains is forwarded. Default: none. */
+  readonly deadline?: Duration.Input | undefined
+  /** The longest that one attempt may take, its body included. Default: `"5 seconds"`. */
+  readonly attemptTimeout?: Duration.Input | undefined
+  /** Default: 2 attempts, `Retry.exponential()`. */
+  readonly retry?: Policy.Options["retry"]
+  /** Default: `CircuitBreaker`'s own, but for one successful probe that closes the circuit. */
+  readonly breaker?: Omit<NonNullable<Policy.Options["breaker"]>, "probe" | "classify"> | undefined
+  /** A path that is requested with GET while the circuit is open and due, so that it recovers by itself. Default: none. */
+  readonly probePath?: string | undefined
+  /** How often `probePath` is requested then. Default: `"5 seconds"`. */
+  readonly probeEvery?: Duration.Input | undefined
+  /** The largest body that is read, 1 byte to 1 GiB. Default: 10 MiB. */
+  readonly maxBodyBytes?: number | undefined
+  /** `false` sends every request as it is, without policy. Default: `true`. */
+  readonly enabled?: boolean | undefined
+}
+
+/** An HTTP client for one service, and the policy that it runs its requests through. */
+export interface ServiceClient extends HttpClient.HttpClient.With<ServiceClientError> {
+  readonly policy: Policy.Policy
+}
+
+/** Whether requests of the present fiber may be applied twice, whatever their method. Set by `idempotent`. */
+const Idempotent = Context.Reference<boolean>("@failsoft/http/ServiceClient/Idempotent", {
+  defaultValue: () => false
+})
+
+/**
+ * Marks the requests of an effect as idempotent: applying them twice is as good as once, so they may be retried.
+ *
+ * For a POST that only asks, such as the check of a token.
+ */
+export const idempotent = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.provideService(self, Idempotent, true)
+
+/** The header that carries what remains of the deadline, in milliseconds. */
+const deadlineHeader = "x-envoy-expected-rq-timeout-ms"
+
+/** Kept back from the forwarded deadline, so that the service's answer arrives before we have stopped waiting. */
+const deadlineMargin = Duration.millis(10)
+
+/**
+ * Makes a client for the service `name` over the `HttpClient` of the context. It lives as long as the scope.
+ *
+ * Fails with `InvalidOption` when an option is out of its range.
+ */
+export const make: (
+  name: string,
+  given: Options
+) => Effect.Effect<ServiceClient, InvalidOption, HttpClient.HttpClient | Scope.Scope> = Effect.fnUntraced(
+  function* (name: string, given: Options) {
+    const url = yield* checkUrl(name, given.url)
+    const maxBodyBytes = yield* checkBodyLimit(name, given.maxBodyBytes ?? 10 * 1024 * 1024)
+    const attemptTimeout = given.attemptTimeout ?? "5 seconds"
+    const http = HttpClient.withScope(
+      HttpClient.mapRequest(yield* HttpClient.HttpClient, HttpClientRequest.prependUrl(url))
+    )
+    const send = attempt.make(http, maxBodyBytes)
+    const policy = yield* Policy.make(name, {
+      enabled: given.enabled,
+      deadline: given.deadline,
+      attemptTimeout,
+      retry: { attempts: 2, ...given.retry, isTransient: HttpClient.isTransientError },
+      breaker: {
+        ...given.breaker,
+        halfOpen: { ...given.breaker?.halfOpen, successes: given.breaker?.halfOpen?.successes ?? 1 },
+        classify,
+        probe:
+          given.probePath === undefined
+            ? undefined
+            : {
+                effect: send(HttpClientRequest.get(given.probePath)),
+                every: given.probeEvery ?? "5 seconds"
+              }
+      }
+    })
+    const client = HttpClient.makeWith(
+      (request: Effect.Effect<HttpClientRequest.HttpClientRequest>) =>
+        Effect.flatMap(request, (request) => execute(policy, send, attemptTimeout, request)),
+      Effect.succeed
+    )
+    return Object.assign(client, { policy })
+  }
+)
+
+/** A Layer that provides a service client under a key of the application's own, named `name`. */
+export const layer = <I>(
+  key: Context.Key<I, ServiceClient>,
+  name: string,
+  given: Options
+): Layer.Layer<I, InvalidOption, HttpClient.HttpClient> => Layer.effect(key, make(name, given))
+
+/**
+ * The options as configuration holds them: `url`, which is required, the fields of `PolicyConfig`, `probePath`,
+ * `probeEvery` and `maxBodyBytes`. Bare numbers of durations are seconds.
+ */
+export const ConfigSchema = Schema.Struct({
+  ...PolicyConfig.PolicyConfig.fields,
+  url: Schema.String,
+  probePath: Schema.optionalKey(Schema.String),
+  probeEvery: Schema.optionalKey(PolicyConfig.ConfigDuration),
+  maxBodyBytes: Schema.optionalKey(Schema.Finite)
+})
+
+/** The options that a decoded configuration stands for. What it leaves out keeps its default. */
+export const fromConfig = (config: typeof ConfigSchema.Type): Options => ({
+  ...Policy.fromConfig(config),
+  url: config.url,
+  probePath: config.probePath,
+  probeEvery: config.probeEvery,
+  maxBodyBytes: config.maxBodyBytes
+})
+
+/**
+ * A Layer that provides a service client whose options are read from configuration below `path`, by default its name.
+ *
+ * Fails with `ConfigError` when a value cannot be read, with `InvalidOption` when it is out of its range.
+ */
+export const layerConfig = <I>(
+  key: Context.Key<I, ServiceClient>,
+  name: string,
+  path: string | ConfigProvider.Path = name
+): Layer.Layer<I, InvalidOption | Config.ConfigError, HttpClient.HttpClient> =>
+  Layer.effect(
+    key,
+    Effect.flatMap(Config.schema(ConfigSchema, path), (config) => make(name, fromConfig(config)))
+  )
+
+const execute = (
+  policy: Policy.Policy,
+  send: ReturnType<typeof attempt.make>,
+  attemptTimeout: Duration.Input,
+  request: HttpClientRequest.HttpClientRequest
+): Effect.Effect<HttpClientResponse.HttpClientResponse, ServiceClientError> =>
+  Effect.flatMap(
+    mayRepeat(request),
+    (repeatable): Effect.Effect<HttpClientResponse.HttpClientResponse, ServiceClientError> => {
+      const call = Effect.flatMap(withDeadline(request, attemptTimeout), send)
+      return repeatable
+        ? policy.execute(call)
+        : Effect.catchIf(
+            policy.executeWith(call, { retry: false }),
+            (error): error is ServiceUnavailable => error instanceof ServiceUnavailable,
+            (error) => Effect.fail(wasSent(error) ? ambiguous(policy.name, request, error) : error)
+          )
+    }
+  )
+
+const wasSent = ({ reason }: ServiceUnavailable): boolean =>
+  reason._tag === "TimedOut" && Duration.isGreaterThan(reason.after, Duration.zero)
+
+const ambiguous = (
+  service: string,
+  request: HttpClientRequest.HttpClientRequest,
+  cause: ServiceUnavailable
+): Ambiguous => new Ambiguous({ service, operation: `${request.method} request`, cause })
+
+const idempotentMethods = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "PUT", "DELETE"])
+
+/** A stream can be sent once, so not even an idempotent request with one is repeated. */
+const mayRepeat = (request: HttpClientRequest.HttpClientRequest): Effect.Effect<boolean> =>
+  Effect.map(
+    Idempotent,
+    (marked) =>
+      request.body._tag !== "Stream" &&
+      (marked || idempotentMethods.has(request.method) || "idempotency-key" in request.headers)
+  )
+
+const withDeadline = (
+  request: HttpClientRequest.HttpClientRequest,
+  attemptTimeout: Duration.Input
+): Effect.Effect<HttpClientRequest.HttpClientRequest> =>
+  Effect.map(
+    Deadline.remaining,
+    Option.match({
+      onNone: () => request,
+      onSome: (remaining) => {
+        const patience = Duration.min(remaining, Duration.fromInputUnsafe(attemptTimeout))
+        const millis = Duration.toMillis(Duration.subtract(patience, deadlineMargin))
+        return HttpClientRequest.setHeader(request, deadlineHeader, String(Math.max(1, Math.floor(millis))))
+      }
+    })
+  )
+
+/** Statuses as Effect's own classifier has them; errors that are not of the service's making say nothing. */
+const classify = (exit: Exit.Exit<unknown, unknown>): Outcome.Outcome => {
+  if (exit._tag === "Success") return Outcome.success
+  const failed = exit.cause.reasons.find(Cause.isFailReason)
+  if (failed === undefined || !HttpClientError.isHttpClientError(failed.error)) return Outcome.fromExit(exit)
+  const { reason } = failed.error
+  if (reason._tag === "TransportError") return Outcome.failure()
+  if (reason._tag !== "StatusCodeError" || reason.response.status === 429) return Outcome.ignored
+  return Outcome.fromExit(exit)
+}
+
+const checkUrl = (name: string, url: string): Effect.Effect<string, InvalidOption> =>
+  /^https?:$/.test(URL.parse(url)?.protocol ?? "")
+    ? Effect.succeed(url)
+    : Effect.fail(
+        new InvalidOption({
+          policy: name,
+          option: "url",
+          // A URL may carry a password.
+          value: url.includes("@") ? "a URL with credentials" : JSON.stringify(url),
+          allowed: "an http or https URL"
+        })
+      )
+
+const checkBodyLimit = (name: string, maxBodyBytes: number): Effect.Effect<number, InvalidOption> =>
+  Number.isInteger(maxBodyBytes) && maxBodyBytes >= 1 && maxBodyBytes <= 1024 ** 3
+    ? Effect.succeed(maxBodyBytes)
+    : Effect.fail(
+        new InvalidOption({
+          policy: name,
+          option: "maxBodyBytes",
+          value: String(maxBodyBytes),
+          allowed: `a whole number from 1 to ${1024 ** 3}`
+        })
+      )
