@@ -25,10 +25,12 @@
  *
  *   yield* Effect.ignore(charge)
  *   yield* Effect.ignore(charge)
- *   return yield* charge.pipe(Effect.catchTag("ServiceUnavailable", (error) => Effect.succeed(error.message)))
+ *   return yield* charge.pipe(
+ *     Effect.catchReason("ServiceUnavailable", "CircuitOpen", () => Effect.succeed("rejected without a call"))
+ *   )
  * }).pipe(Effect.scoped)
  *
- * await Effect.runPromise(program) // => "billing is unavailable: circuit open, retry after 1m"
+ * await Effect.runPromise(program) // => "rejected without a call"
  * ```
  */
 import * as Config from "effect/Config"
@@ -49,7 +51,7 @@ import type * as Take from "effect/Take"
 import * as Health from "./Health.ts"
 import type { InvalidOption } from "./InvalidOption.ts"
 import * as circuitShell from "./internal/circuitShell.ts"
-import { ConfigDuration } from "./internal/config.ts"
+import { ConfigBoolean, ConfigDuration, ConfigNumber } from "./internal/config.ts"
 import * as options from "./internal/options.ts"
 import * as Outcome from "./Outcome.ts"
 import * as PolicyEvent from "./PolicyEvent.ts"
@@ -175,12 +177,12 @@ export const layer = <I, R = never>(
  * `maxOpenDuration`, and for half-open `probes`, `successes` and `maxWait`. Bare numbers of durations are seconds.
  */
 export const ConfigSchema = Schema.Struct({
-  enabled: Schema.optionalKey(Schema.Boolean),
-  failures: Schema.optionalKey(Schema.Finite),
+  enabled: Schema.optionalKey(ConfigBoolean),
+  failures: Schema.optionalKey(ConfigNumber),
   openDuration: Schema.optionalKey(ConfigDuration),
   maxOpenDuration: Schema.optionalKey(ConfigDuration),
-  probes: Schema.optionalKey(Schema.Finite),
-  successes: Schema.optionalKey(Schema.Finite),
+  probes: Schema.optionalKey(ConfigNumber),
+  successes: Schema.optionalKey(ConfigNumber),
   maxWait: Schema.optionalKey(ConfigDuration)
 })
 

@@ -116,8 +116,13 @@ export const make: <R = never>(
           deadline ?? Number.POSITIVE_INFINITY
         )
   const breaker =
-    given.breaker === undefined ? undefined : yield* CircuitBreaker.make({ ...given.breaker, name })
-  const retry = given.retry === undefined ? undefined : yield* Retry.make({ ...given.retry, name })
+    given.breaker === undefined
+      ? undefined
+      : yield* options.ofStage("breaker")(CircuitBreaker.make({ ...given.breaker, name }))
+  const retry =
+    given.retry === undefined
+      ? undefined
+      : yield* options.ofStage("retry")(Retry.make({ ...given.retry, name }))
   const stages: Stages = {
     retry,
     breaker,

@@ -20,21 +20,19 @@
  * row.retry?.attempts // => 2
  * ```
  */
-import type * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
-import * as Config from "./internal/config.ts"
+import { ConfigBoolean, ConfigDuration, ConfigNumber } from "./internal/config.ts"
 import * as Retry from "./Retry.ts"
 
-/** A duration in configuration: a bare number is seconds, else a number with its unit such as `"500 millis"`. */
-export const ConfigDuration: Schema.Codec<Duration.Duration, string | number> = Config.ConfigDuration
+export { ConfigDuration, ConfigNumber }
 
 /**
  * The stages of a policy: `deadline`, `attemptTimeout`, `retry` (see `Retry.ConfigSchema`) and `breaker` (see
  * `CircuitBreaker.ConfigSchema`); `enabled: false` switches the whole policy off.
  */
 export const PolicyConfig = Schema.Struct({
-  enabled: Schema.optionalKey(Schema.Boolean),
+  enabled: Schema.optionalKey(ConfigBoolean),
   deadline: Schema.optionalKey(ConfigDuration),
   attemptTimeout: Schema.optionalKey(ConfigDuration),
   retry: Schema.optionalKey(Retry.ConfigSchema),

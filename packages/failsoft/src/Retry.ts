@@ -44,7 +44,7 @@ import * as Schema from "effect/Schema"
 import * as Deadline from "./Deadline.ts"
 import type { InvalidOption } from "./InvalidOption.ts"
 import { wallMillis } from "./internal/clock.ts"
-import { ConfigDuration } from "./internal/config.ts"
+import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigWord } from "./internal/config.ts"
 import * as options from "./internal/options.ts"
 import * as Outcome from "./Outcome.ts"
 import * as PolicyEvent from "./PolicyEvent.ts"
@@ -166,12 +166,12 @@ export const layer = <I>(key: Context.Key<I, Retry>, given: Options): Layer.Laye
  * `jitter` and `maxRetryAfter`. Bare numbers of durations are seconds.
  */
 export const ConfigSchema = Schema.Struct({
-  enabled: Schema.optionalKey(Schema.Boolean),
-  attempts: Schema.optionalKey(Schema.Finite),
+  enabled: Schema.optionalKey(ConfigBoolean),
+  attempts: Schema.optionalKey(ConfigNumber),
   base: Schema.optionalKey(ConfigDuration),
-  factor: Schema.optionalKey(Schema.Finite),
+  factor: Schema.optionalKey(ConfigNumber),
   cap: Schema.optionalKey(ConfigDuration),
-  jitter: Schema.optionalKey(Schema.Literals(["none", "full", "equal", "decorrelated"])),
+  jitter: Schema.optionalKey(ConfigWord(["none", "full", "equal", "decorrelated"])),
   maxRetryAfter: Schema.optionalKey(ConfigDuration)
 })
 

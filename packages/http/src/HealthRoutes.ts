@@ -29,10 +29,10 @@
  * const { dispose, handler } = HttpRouter.toWebHandler(Live, { disableLogger: true })
  *
  * const response = await handler(new Request("http://gateway/health/ready"))
- * const { status } = await response.json()
  * await dispose()
  *
- * status // => "healthy"
+ * const billing = { status: "ok", enabled: true, initialized: true, circuit_breaker: "closed" }
+ * await response.json() // => { status: "healthy", checks: { billing } }
  * ```
  */
 import * as DateTime from "effect/DateTime"

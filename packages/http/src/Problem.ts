@@ -2,7 +2,8 @@
  * One error model for every endpoint: problem documents (RFC 9457), or the `{"error":{…}}` envelope by choice.
  *
  * Handlers fail with a `Problem`, or with the errors of failsoft, which have a status of their own: what a dependency
- * cannot serve is 503 (504 when it timed out), a caller over its limit is 429. Whatever else gets out is a 500 that
+ * cannot serve is 503 (504 when it timed out), what it answers that cannot be understood is 502, a caller over its limit
+ * is 429. Whatever else gets out is a 500 that
  * says nothing but an incident id, under which the cause is logged.
  *
  * **Gotchas**
@@ -22,12 +23,10 @@
  * const { dispose, handler } = HttpRouter.toWebHandler(Layer.merge(Routes, Problem.layer()), { disableLogger: true })
  *
  * const response = await handler(new Request("http://gateway/projects/p-1"))
- * const { code, detail, status } = await response.json()
  * await dispose()
  *
- * status // => 403
- * code // => "forbidden"
- * detail // => "not your project"
+ * response.status // => 403
+ * response.headers.get("content-type") // => "application/problem+json"
  * ```
  */
 import * as Cause from "effect/Cause"
@@ -36,6 +35,7 @@ import * as Data from "effect/Data"
 import * as DateTime from "effect/DateTime"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerError from "effect/http/HttpServerError"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
@@ -226,7 +226,7 @@ export const fromError = (error: unknown): Problem | undefined => {
   if (error instanceof QuotaExceeded) return rateLimited(error.retryAfter)
   if (error instanceof Ambiguous) return timedOut(false)
   if (error instanceof Unsupported) return unavailable()
-  if (error instanceof Misconfigured) return badGateway()
+  if (error instanceof Misconfigured || HttpClientError.isHttpClientError(error)) return badGateway()
   return HttpServerError.isHttpServerError(error) ? fromServerError(error) : undefined
 }
 

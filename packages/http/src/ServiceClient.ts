@@ -23,7 +23,6 @@
  * import { Effect, Layer } from "effect"
  * import { HttpClient, HttpClientResponse } from "effect/http"
  * import { Retry } from "failsoft"
-import * as attempt from "./internal/attempt.ts"
  * import { ServiceClient } from "@failsoft/http"
  *
  * const down = Layer.succeed(
@@ -69,6 +68,7 @@ import {
   PolicyConfig,
   ServiceUnavailable
 } from "failsoft"
+import * as attempt from "./internal/attempt.ts"
 
 /** What a service client may fail with. */
 export type ServiceClientError = HttpClientError.HttpClientError | ServiceUnavailable | Ambiguous
@@ -179,7 +179,7 @@ export const ConfigSchema = Schema.Struct({
   url: Schema.String,
   probePath: Schema.optionalKey(Schema.String),
   probeEvery: Schema.optionalKey(PolicyConfig.ConfigDuration),
-  maxBodyBytes: Schema.optionalKey(Schema.Finite)
+  maxBodyBytes: Schema.optionalKey(PolicyConfig.ConfigNumber)
 })
 
 /** The options that a decoded configuration stands for. What it leaves out keeps its default. */

@@ -16,27 +16,40 @@ import * as Parent from "../Parent.ts"
 import * as Gateway from "./Gateway.ts"
 import * as Services from "./Services.ts"
 
-const Network = Schema.String.check(
-  Schema.makeFilter(
-    (text) =>
-      Result.isSuccess(IpNetwork.fromString(text)) ||
-      `expected a network such as 10.0.0.0/8, got ${JSON.stringify(text)}`
+/** Text that a check accepts; else the message says what was expected and what was found. */
+const text = (expected: string, isValid: (text: string) => boolean) =>
+  Schema.String.check(
+    Schema.makeFilter((found) => isValid(found) || `expected ${expected}, got ${JSON.stringify(found)}`)
   )
+
+const Port = text("a port from 0 to 65535", (found) => /^\d{1,5}$/.test(found) && Number(found) <= 65_535)
+
+const networksOf = (found: string) => found.split(",").map((network) => IpNetwork.fromString(network.trim()))
+const Networks = text("networks such as 10.0.0.0/8, separated by commas", (found) =>
+  networksOf(found).every(Result.isSuccess)
 )
 
 const settings = Config.all({
   host: Config.String("HOST").pipe(Config.withDefault("127.0.0.1")),
-  port: Config.schema(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 65_535 })), "PORT").pipe(
-    Config.withDefault(3000)
-  ),
-  trustedProxies: Config.Array(Network, "TRUSTED_PROXIES").pipe(
-    Config.withDefault([]),
-    Config.map((networks) => networks.map(IpNetwork.fromStringUnsafe))
+  port: Config.schema(Port, "PORT").pipe(Config.map(Number), Config.withDefault(3000)),
+  trustedProxies: Config.schema(Networks, "TRUSTED_PROXIES").pipe(
+    Config.map((found) =>
+      networksOf(found)
+        .filter(Result.isSuccess)
+        .map(({ success }) => success)
+    ),
+    Config.withDefault([])
   ),
   requestDeadline: Config.schema(PolicyConfig.ConfigDuration, "REQUEST_DEADLINE").pipe(
     Config.withDefault(Duration.seconds(10))
   ),
-  errorFormat: Config.Literals(["problem", "envelope"], "ERROR_FORMAT").pipe(Config.withDefault("problem"))
+  errorFormat: Config.schema(
+    text("problem or envelope", (found) => found === "problem" || found === "envelope"),
+    "ERROR_FORMAT"
+  ).pipe(
+    Config.map((found) => (found === "envelope" ? found : "problem")),
+    Config.withDefault("problem" as const)
+  )
 })
 
 const tableFile = Config.String("SERVICES_FILE").pipe(
@@ -63,11 +76,20 @@ const Main = Layer.unwrap(
 
 Parent.whenGone(() => process.exit(0))
 
+const explain = (error: {
+  readonly _tag: string
+  readonly message: string
+  readonly cause?: unknown
+}): string =>
+  error._tag === "ServeError" && error.cause instanceof Error
+    ? `HOST and PORT: ${error.cause.message}`
+    : error.message
+
 const program = Effect.gen(function* () {
   const Table = Services.layerTable(yield* tableFile)
   return yield* Layer.launch(Main).pipe(Effect.provide(Table))
 }).pipe(
-  Effect.tapError((error) => Effect.sync(() => process.stderr.write(`cannot start: ${error.message}\n`)))
+  Effect.tapError((error) => Effect.sync(() => process.stderr.write(`cannot start: ${explain(error)}\n`)))
 )
 
 NodeRuntime.runMain(program, { disableErrorReporting: true })

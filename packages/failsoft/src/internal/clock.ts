@@ -2,9 +2,13 @@
 import * as Clock from "effect/Clock"
 import type * as Fiber from "effect/Fiber"
 
-/** Monotonic milliseconds with a fraction, of the fiber's own clock. The origin is arbitrary. */
+/**
+ * Monotonic milliseconds of the fiber's own clock, to the microsecond. The origin is arbitrary.
+ *
+ * Rounded, because nanoseconds since 1970, as a test's clock may count them, are more than a number can hold exactly.
+ */
 export const monotonicMillis = (fiber: Fiber.Fiber<unknown, unknown>): number =>
-  Number(fiber.getRef(Clock.Clock).monotonicTimeNanosUnsafe()) / 1e6
+  Math.round(Number(fiber.getRef(Clock.Clock).monotonicTimeNanosUnsafe()) / 1e3) / 1e3
 
 /** Wall-clock milliseconds since 1970, for reports. */
 export const wallMillis = (fiber: Fiber.Fiber<unknown, unknown>): number =>

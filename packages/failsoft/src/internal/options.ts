@@ -67,6 +67,16 @@ export const invalid = (
 ): Effect.Effect<never, InvalidOption> =>
   Effect.fail(new InvalidOption({ policy, option, value: print(value), allowed }))
 
+/** Names the options of a stage as the policy that has the stage knows them. */
+export const ofStage =
+  (stage: string) =>
+  <A, R>(made: Effect.Effect<A, InvalidOption, R>): Effect.Effect<A, InvalidOption, R> =>
+    Effect.mapError(
+      made,
+      ({ allowed, option, policy, value }) =>
+        new InvalidOption({ policy, option: `${stage}.${option}`, value, allowed })
+    )
+
 const print = (value: unknown): string =>
   Duration.isDuration(value)
     ? Duration.format(value)
