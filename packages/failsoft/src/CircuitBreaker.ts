@@ -140,17 +140,21 @@ export const make: <R = never>(
 ) {
   const { config, probe } = yield* validate(given)
   const { name } = given
-  if (given.enabled === false) return switchedOff(name)
+  if (given.enabled === false) {
+    const off = switchedOff(name)
+    yield* Health.register({ name, circuit: off.snapshot })
+    return off
+  }
 
+  const classifyByDefault = given.classify ?? Outcome.fromExit
   const hub = yield* PubSub.sliding<Take.Take<PolicyEvent.Transition>>(128)
   yield* Effect.addFinalizer(() => PubSub.end(hub, Exit.void))
   const { emit } = yield* PolicyEvent.emitter
   const shell = circuitShell.make(name, config, hub, emit)
-  if (probe !== undefined) shell.startProber = yield* proberOf(shell, probe)
+  if (probe !== undefined) shell.startProber = yield* proberOf(shell, probe, classifyByDefault)
 
   const snapshot = Effect.withFiber((fiber) => Effect.succeed(circuitShell.snapshot(shell, fiber)))
   yield* Health.register({ name, circuit: snapshot })
-  const classifyByDefault = given.classify ?? Outcome.fromExit
   return {
     name,
     execute: (self) => circuitShell.execute(shell, self, classifyByDefault),
@@ -241,7 +245,8 @@ export const withBreaker: {
  */
 const proberOf = <R>(
   shell: circuitShell.Shell,
-  probe: { readonly effect: Effect.Effect<unknown, unknown, R>; readonly everyMillis: number }
+  probe: { readonly effect: Effect.Effect<unknown, unknown, R>; readonly everyMillis: number },
+  classify: (exit: Exit.Exit<unknown, unknown>) => Outcome.Outcome
 ): Effect.Effect<
   (openedGeneration: number, openMillis: number) => Effect.Effect<unknown>,
   never,
@@ -253,7 +258,7 @@ const proberOf = <R>(
     const patience = Duration.millis(shell.config.probeMaxAgeMillis)
     const attempt = circuitShell.execute(
       shell,
-      Effect.timeoutOrElse(Effect.provideContext(probe.effect, context), {
+      Effect.timeoutOrElse(probe.effect, {
         duration: patience,
         orElse: () =>
           Effect.fail(
@@ -263,7 +268,7 @@ const proberOf = <R>(
             })
           )
       }),
-      Outcome.fromExit
+      classify
     )
     return (openedGeneration, openMillis) => {
       // Half-open is the generation after the opening; any later one belongs to another opening.
@@ -271,13 +276,18 @@ const proberOf = <R>(
         const circuit = Ref.getUnsafe(shell.state)
         return circuit._tag === "Closed" || circuit.generation > openedGeneration + 1
       })
-      return Effect.exit(attempt).pipe(
-        Effect.andThen(isOver),
+      // Asked before each probe too, because calls may close the circuit while this fiber sleeps.
+      const round = Effect.flatMap(isOver, (over) =>
+        over ? Effect.succeed(true) : Effect.andThen(Effect.exit(attempt), isOver)
+      )
+      return round.pipe(
         Effect.repeat({
           until: (over) => over,
           schedule: Schedule.spaced(Duration.millis(probe.everyMillis))
         }),
         Effect.delay(Duration.millis(openMillis)),
+        // The fiber is the breaker's: the call that opened the circuit has a deadline and a span of its own.
+        Effect.updateContext((_: Context.Context<never>) => context),
         Effect.forkIn(scope)
       )
     }
@@ -314,15 +324,19 @@ const validate = Effect.fnUntraced(function* <R>(given: Options<R>) {
     given.maxOpenDuration === undefined
       ? Math.max(fixedMillis ?? 0, Duration.toMillis("5 minutes"))
       : yield* options.millis(name, "maxOpenDuration", given.maxOpenDuration)
+  if (fixedMillis !== undefined && maxOpenMillis < fixedMillis) {
+    const least = `a duration of at least openDuration, which is ${Duration.format(Duration.millis(fixedMillis))}`
+    return yield* options.invalid(name, "maxOpenDuration", given.maxOpenDuration, least)
+  }
   const openMillis = Schedule.isSchedule(openDuration)
     ? yield* replay(openDuration, maxOpenMillis)
     : [fixedMillis ?? 0]
-  if (openMillis.length === 0) {
+  if (openMillis.length === 0 || openMillis.some((millis) => millis <= 0)) {
     return yield* options.invalid(
       name,
       "openDuration",
-      "a Schedule that ends at once",
-      "a Schedule with a delay"
+      openDuration,
+      "a Schedule whose delays are longer than 0"
     )
   }
   const config: Circuit.CircuitConfig = {

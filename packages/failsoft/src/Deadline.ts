@@ -8,6 +8,7 @@
  * **Gotchas**
  *
  * - A deadline only ever gets nearer: a later one set further in is ignored.
+ * - A forked fiber inherits it. Work that outlives the request is started with `unbounded`.
  * - Work that asks nothing of the deadline is not ended by it. Give calls an `attemptTimeout`.
  *
  * **Example** (What is left for a call)
@@ -49,6 +50,13 @@ export const within: {
     return Effect.provideService(self, Current, Math.min(outer, monotonicMillis(fiber) + millis))
   })
 })
+
+/**
+ * Runs an effect without the deadline of its caller: for work that goes on after the caller has its answer, such as a
+ * forked fiber, which would inherit it.
+ */
+export const unbounded = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.provideService(self, Current, undefined)
 
 /** What remains until the deadline, never less than zero; `None` where there is no deadline. */
 export const remaining: Effect.Effect<Option.Option<Duration.Duration>> = Effect.withFiber((fiber) => {

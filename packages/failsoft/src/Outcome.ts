@@ -64,7 +64,7 @@ export const failure = (options?: { readonly retryAfter?: Duration.Input | undef
 export const fromExit = (exit: Exit.Exit<unknown, unknown>): Outcome => {
   if (exit._tag === "Success") return success
   if (Cause.hasInterruptsOnly(exit.cause)) return ignored
-  const reason = exit.cause.reasons.find(Cause.isFailReason)
+  const reason = errorOf(exit.cause)
   return reason === undefined ? plainFailure : classifyError(reason.error)
 }
 
@@ -77,11 +77,15 @@ export const fromExit = (exit: Exit.Exit<unknown, unknown>): Outcome => {
 export const fromError =
   (isFailure: (error: unknown) => boolean) =>
   (exit: Exit.Exit<unknown, unknown>): Outcome => {
-    const reason = exit._tag === "Failure" ? exit.cause.reasons.find(Cause.isFailReason) : undefined
+    const reason = exit._tag === "Failure" ? errorOf(exit.cause) : undefined
     return reason === undefined || isPolicyError(reason.error) || isFailure(reason.error)
       ? fromExit(exit)
       : success
   }
+
+/** The error that a call failed with, unless it died as well: a defect counts whatever came with it. */
+const errorOf = (cause: Cause.Cause<unknown>): Cause.Fail<unknown> | undefined =>
+  cause.reasons.some(Cause.isDieReason) ? undefined : cause.reasons.find(Cause.isFailReason)
 
 const classifyError = (error: unknown): Outcome => {
   if (error instanceof ServiceUnavailable) return classifyUnavailable(error)

@@ -105,7 +105,8 @@ export const make: <R = never>(
   given: Options<R>
 ) {
   yield* options.name("name", name)
-  if (given.enabled === false) return switchedOff(name)
+  const isOff = given.enabled === false
+  const switchedOff = isOff ? { enabled: false } : {}
   const deadline =
     given.deadline === undefined ? undefined : yield* options.millis(name, "deadline", given.deadline)
   const attemptTimeout =
@@ -118,17 +119,19 @@ export const make: <R = never>(
   const breaker =
     given.breaker === undefined
       ? undefined
-      : yield* options.ofStage("breaker")(CircuitBreaker.make({ ...given.breaker, name }))
+      : yield* options.ofStage("breaker")(CircuitBreaker.make({ ...given.breaker, ...switchedOff, name }))
   const retry =
     given.retry === undefined
       ? undefined
-      : yield* options.ofStage("retry")(Retry.make({ ...given.retry, name }))
+      : yield* options.ofStage("retry")(Retry.make({ ...given.retry, ...switchedOff, name }))
   const stages: Stages = {
     retry,
     breaker,
-    within: deadline === undefined ? identity : Deadline.within(Duration.millis(deadline)),
+    within: deadline === undefined || isOff ? identity : Deadline.within(Duration.millis(deadline)),
     attempt:
-      attemptTimeout === undefined ? identity : Deadline.attemptTimeout(name, Duration.millis(attemptTimeout))
+      attemptTimeout === undefined || isOff
+        ? identity
+        : Deadline.attemptTimeout(name, Duration.millis(attemptTimeout))
   }
   return {
     name,
@@ -227,11 +230,3 @@ const isTransientOf = <E>(
   isTransient: ((error: E) => boolean) | undefined
 ): ((error: E | ServiceUnavailable) => boolean) | undefined =>
   isTransient && ((error) => !(error instanceof ServiceUnavailable) && isTransient(error))
-
-const switchedOff = (name: string): Policy => ({
-  name,
-  breaker: undefined,
-  execute: (self) => self,
-  executeWith: (self) => self,
-  orElse: (fallback) => ServiceUnavailable.orElse(fallback)
-})

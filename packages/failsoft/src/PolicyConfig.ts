@@ -25,7 +25,7 @@ import * as CircuitBreaker from "./CircuitBreaker.ts"
 import { ConfigBoolean, ConfigDuration, ConfigNumber } from "./internal/config.ts"
 import * as Retry from "./Retry.ts"
 
-export { ConfigDuration, ConfigNumber }
+export { ConfigBoolean, ConfigDuration, ConfigNumber }
 
 /**
  * The stages of a policy: `deadline`, `attemptTimeout`, `retry` (see `Retry.ConfigSchema`) and `breaker` (see

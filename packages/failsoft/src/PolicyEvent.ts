@@ -158,7 +158,7 @@ export const layerLogLevels = (levels: Partial<Levels>): Layer.Layer<never> =>
     Effect.map(LogLevels, (current) => ({ ...current, ...levels }))
   )
 
-/** How many events may wait for a listener that is slow; older ones are dropped, and the drop is logged. */
+/** How many events may wait for a listener that is slow; beyond that the oldest are dropped. */
 const listenerBacklog = 1024
 
 /** How long a listener may take for one event before it is interrupted. */
@@ -230,12 +230,19 @@ export const emitter: Effect.Effect<Emitter> = Effect.gen(function* () {
     )
   }
 
-  const tell = (event: PolicyEvent, listener: Listener): Effect.Effect<void> | undefined => {
+  let reported = LogRate.initial
+  const tell = (
+    event: PolicyEvent,
+    listener: Listener,
+    nowMillis: number
+  ): Effect.Effect<void> | undefined => {
     try {
       listener(event)
       return undefined
     } catch (defect) {
-      return report("a listener failed", Cause.die(defect))
+      const [suppressed, next] = LogRate.take(logLinesPerSecond, nowMillis)(reported)
+      reported = next
+      return suppressed === undefined ? undefined : report("a listener failed", Cause.die(defect))
     }
   }
 
@@ -243,9 +250,13 @@ export const emitter: Effect.Effect<Emitter> = Effect.gen(function* () {
     emit: (event) =>
       Effect.withFiber((fiber: Fiber.Fiber<unknown, unknown>) => {
         const nowMillis = Number(fiber.getRef(Clock.Clock).monotonicTimeNanosUnsafe()) / 1e6
-        const reports = listeners.flatMap((listener) => tell(event, listener) ?? [])
+        const reports = listeners.flatMap((listener) => tell(event, listener, nowMillis) ?? [])
         return Effect.andThen(log(event, nowMillis), Effect.all(reports, { discard: true }))
-      }).pipe(Effect.catchCause((cause) => report("an event could not be told", cause)))
+      }).pipe(
+        Effect.catchCause((cause) => report("an event could not be told", cause)),
+        // What is left is a logger that throws: there is nowhere to tell of it.
+        Effect.catchCause(() => Effect.void)
+      )
   }
 })
 
@@ -307,7 +318,7 @@ const describe = (event: PolicyEvent): { message: string; annotations: Record<st
       }
     case "CallsRejected":
       return {
-        message: `${event.policy}: ${event.count} calls rejected`,
+        message: `${event.policy}: ${event.count} ${event.count === 1 ? "call" : "calls"} rejected`,
         annotations: { ...common, reason: event.reason, count: event.count }
       }
   }

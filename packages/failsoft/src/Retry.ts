@@ -43,7 +43,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Deadline from "./Deadline.ts"
 import type { InvalidOption } from "./InvalidOption.ts"
-import { wallMillis } from "./internal/clock.ts"
+import { monotonicMillis, wallMillis } from "./internal/clock.ts"
 import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigWord } from "./internal/config.ts"
 import * as options from "./internal/options.ts"
 import * as Outcome from "./Outcome.ts"
@@ -313,7 +313,7 @@ const waitMillisOf = <A, E, R>(
     if (scheduled === undefined) return "schedule"
     const asked = Duration.toMillis(Outcome.retryAfterOf(error) ?? Duration.zero)
     if (asked > shell.maxRetryAfterMillis) return "retry-after"
-    const wait = Math.max(scheduled, asked)
+    const wait = Math.ceil(Math.max(scheduled, asked))
     const left = yield* Effect.withFiber((fiber) => Effect.succeed(Deadline.remainingMillis(fiber)))
     return left !== undefined && left <= wait ? "deadline" : wait
   })
@@ -355,16 +355,20 @@ const waitsOf = (
     ? Effect.succeed(waitsOfSchedule(schedule))
     : waitsOfExponential(name, schedule)
 
+/** A Schedule counts from the wall time at which it begins, and goes on by monotonic time. */
 const waitsOfSchedule = (schedule: Schedule.Schedule<unknown, unknown>): StartWaits =>
-  Effect.map(
-    Schedule.toStep(schedule),
-    (step) => (_attempt: number, error: unknown) =>
-      Effect.withFiber((fiber) =>
-        Effect.map(Effect.exit(step(wallMillis(fiber), error)), (next) =>
-          Exit.isSuccess(next) ? Duration.toMillis(next.value[1]) : undefined
+  Effect.withFiber((fiber) => {
+    const originMillis = wallMillis(fiber) - monotonicMillis(fiber)
+    return Effect.map(
+      Schedule.toStep(schedule),
+      (step) => (_attempt: number, error: unknown) =>
+        Effect.suspend(() =>
+          Effect.map(Effect.exit(step(originMillis + monotonicMillis(fiber), error)), (next) =>
+            Exit.isSuccess(next) ? Duration.toMillis(next.value[1]) : undefined
+          )
         )
-      )
-  )
+    )
+  })
 
 const waitsOfExponential = Effect.fnUntraced(function* (name: string, given: Exponential) {
   const config: Backoff.BackoffConfig = {

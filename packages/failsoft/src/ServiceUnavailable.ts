@@ -72,27 +72,31 @@ export interface ErrorName {
  */
 export const errorName = (error: unknown): ErrorName => {
   if (typeof error !== "object" || error === null) return { tag: undefined, name: typeof error }
+  if (error instanceof NamedError) return { tag: error.tag, name: error.name }
   const tag = "_tag" in error && typeof error._tag === "string" ? error._tag : undefined
   const name = error instanceof Error ? error.name : (error.constructor?.name ?? "Object")
   return { tag, name }
 }
 
-const LastError = Schema.Struct({ tag: Schema.UndefinedOr(Schema.String), name: Schema.String }).pipe(
+/** An error that came over the wire: its name is all that is known of it. A class, so that nothing passes for it. */
+class NamedError implements ErrorName {
+  readonly tag: string | undefined
+  readonly name: string
+  constructor({ name, tag }: { readonly name: string; readonly tag?: string | undefined }) {
+    this.tag = tag
+    this.name = name
+  }
+}
+
+const LastError = Schema.Struct({ tag: Schema.optional(Schema.String), name: Schema.String }).pipe(
   Schema.decodeTo(
     Schema.Unknown,
     SchemaTransformation.transform({
-      decode: (name): unknown => name,
-      encode: (error) => (isErrorName(error) ? error : errorName(error))
+      decode: (name): unknown => new NamedError(name),
+      encode: (error): Partial<ErrorName> & { readonly name: string } => errorName(error)
     })
   )
 )
-
-const isErrorName = (value: unknown): value is ErrorName =>
-  typeof value === "object" &&
-  value !== null &&
-  Object.keys(value).every((key) => key === "tag" || key === "name") &&
-  "name" in value &&
-  typeof value.name === "string"
 
 const Wire = Schema.Struct({
   _tag: Schema.tag("ServiceUnavailable"),
@@ -158,6 +162,11 @@ export class ServiceUnavailable extends Data.TaggedError("ServiceUnavailable")<{
       })
     )
   )
+
+  /** As the codec encodes it, so that no serializer repeats what `lastError` says. */
+  override toJSON(): ServiceUnavailableEncoded {
+    return Schema.encodeSync(ServiceUnavailable.schema)(this)
+  }
 
   /**
    * Answers in another way when the dependency cannot serve the call, and removes `ServiceUnavailable` from the

@@ -39,12 +39,13 @@ import * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerError from "effect/http/HttpServerError"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerRespondable from "effect/http/HttpServerRespondable"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
-import { Ambiguous, Misconfigured, QuotaExceeded, ServiceUnavailable, Unsupported } from "failsoft"
+import { Ambiguous, errorName, Misconfigured, QuotaExceeded, ServiceUnavailable, Unsupported } from "failsoft"
 
 /** One field of a request that is not as it should be. */
 export interface FieldError {
@@ -75,6 +76,17 @@ export class Problem extends Data.TaggedError("Problem")<{
   /** One sentence for people. */
   override get message(): string {
     return this.details.detail ?? this.title
+  }
+
+  /** The answer where no `Problem.layer` is there to give a better one: without request id, time and path. */
+  [HttpServerRespondable.symbol](): Effect.Effect<HttpServerResponse.HttpServerResponse> {
+    const { code, details, status, title } = this
+    return Effect.succeed(
+      HttpServerResponse.jsonUnsafe(
+        { type: "about:blank", title, status, code, ...(details.detail && { detail: details.detail }) },
+        { status, contentType: "application/problem+json" }
+      )
+    )
   }
 }
 
@@ -124,11 +136,18 @@ const internal = (incident: string): Problem =>
 export const body = <A, RD>(
   schema: Schema.ConstraintDecoder<A, RD>
 ): Effect.Effect<A, Problem, RD | HttpServerRequest.HttpServerRequest> =>
-  Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => request.json).pipe(
+  // Not `request.json`, which takes an empty body for null on some platforms and not on others.
+  Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => request.text).pipe(
     Effect.mapError((error) =>
       error.reason._tag === "RequestParseError" && error.reason.reason === "BodyTooLarge"
         ? contentTooLarge()
-        : invalidRequest([{ field: "", message: "the body is not JSON" }])
+        : invalidRequest([{ field: "", message: "the body cannot be read" }])
+    ),
+    Effect.flatMap((text) =>
+      Effect.try({
+        try: (): unknown => JSON.parse(text),
+        catch: () => invalidRequest([{ field: "", message: "the body is not JSON" }])
+      })
     ),
     Effect.flatMap((json) => fields(Schema.decodeUnknownEffect(schema)(json, { errors: "all" })))
   )
@@ -205,13 +224,19 @@ const answer = (
   cause: Cause.Cause<unknown>
 ): Effect.Effect<HttpServerResponse.HttpServerResponse> =>
   Cause.hasInterruptsOnly(cause)
-    ? Effect.interrupt
+    ? // With its own reasons: they tell a client that left from a server that stops.
+      Effect.failCause(Cause.fromReasons(cause.reasons.filter(Cause.isInterruptReason)))
     : Effect.flatMap(toProblem(cause), (found) => render(request, requestId, format, found))
 
 const toProblem = (cause: Cause.Cause<unknown>): Effect.Effect<Problem> => {
   const failed = cause.reasons.find(Cause.isFailReason)
   const known = failed === undefined ? undefined : fromError(failed.error)
-  if (known !== undefined) return Effect.succeed(known)
+  if (known !== undefined) {
+    // A caller learns nothing of a dependency that answers as it should not, so the log has to.
+    return known.status === 502
+      ? Effect.as(Effect.logWarning("bad gateway", errorName(failed?.error)), known)
+      : Effect.succeed(known)
+  }
   return Effect.flatMap(randomId, (incident) =>
     Effect.as(Effect.logError(`incident ${incident}`, cause), internal(incident))
   )
@@ -226,9 +251,14 @@ export const fromError = (error: unknown): Problem | undefined => {
   if (error instanceof QuotaExceeded) return rateLimited(error.retryAfter)
   if (error instanceof Ambiguous) return timedOut(false)
   if (error instanceof Unsupported) return unavailable()
-  if (error instanceof Misconfigured || HttpClientError.isHttpClientError(error)) return badGateway()
+  if (error instanceof Misconfigured) return badGateway()
+  if (HttpClientError.isHttpClientError(error)) return isOurs(error) ? undefined : badGateway()
   return HttpServerError.isHttpServerError(error) ? fromServerError(error) : undefined
 }
+
+/** A request that could not even be made says nothing about who it was for. */
+const isOurs = ({ reason }: HttpClientError.HttpClientError): boolean =>
+  reason._tag === "EncodeError" || reason._tag === "InvalidUrlError"
 
 const fromServerError = ({ reason }: HttpServerError.HttpServerError): Problem | undefined => {
   switch (reason._tag) {
@@ -243,6 +273,9 @@ const fromServerError = ({ reason }: HttpServerError.HttpServerError): Problem |
   }
 }
 
+/** A dependency may ask for any time, and what it asks for is passed on. */
+const maxRetryAfter = Duration.days(1)
+
 const render = (
   request: HttpServerRequest.HttpServerRequest,
   requestId: string,
@@ -252,8 +285,10 @@ const render = (
   Effect.gen(function* () {
     const timestamp = DateTime.formatIso(DateTime.makeUnsafe(yield* Clock.currentTimeMillis))
     const path = request.url.split("?")[0] ?? request.url
-    const retryAfter = details.retryAfter ?? (status === 503 ? Duration.seconds(1) : undefined)
+    const asked = details.retryAfter ?? (status === 503 ? Duration.seconds(1) : undefined)
+    const retryAfter = asked && Duration.min(asked, maxRetryAfter)
     const headers = {
+      "cache-control": "no-store",
       ...(status === 401 ? { "www-authenticate": "Bearer" } : {}),
       ...(retryAfter === undefined ? {} : { "retry-after": String(yield* jitteredSeconds(retryAfter)) })
     }

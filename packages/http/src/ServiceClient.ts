@@ -75,14 +75,14 @@ export type ServiceClientError = HttpClientError.HttpClientError | ServiceUnavai
 
 /** What a service client is made from. Only `url` is required. */
 export interface Options {
-  /** The base URL, http or https; request paths are appended to it. */
+  /** The base URL, http or https, without credentials, query and fragment; request paths are appended to it. */
   readonly url: string
   /** When the caller stops caring, for all attempts together. What remains is forwarded. Default: none. */
   readonly deadline?: Duration.Input | undefined
   /** The longest that one attempt may take, its body included. Default: `"5 seconds"`. */
   readonly attemptTimeout?: Duration.Input | undefined
   /** Default: 2 attempts, `Retry.exponential()`. */
-  readonly retry?: Policy.Options["retry"]
+  readonly retry?: Omit<NonNullable<Policy.Options["retry"]>, "isTransient"> | undefined
   /** Default: `CircuitBreaker`'s own, but for one successful probe that closes the circuit. */
   readonly breaker?: Omit<NonNullable<Policy.Options["breaker"]>, "probe" | "classify"> | undefined
   /** A path that is requested with GET while the circuit is open and due, so that it recovers by itself. Default: none. */
@@ -91,7 +91,7 @@ export interface Options {
   readonly probeEvery?: Duration.Input | undefined
   /** The largest body that is read, 1 byte to 1 GiB. Default: 10 MiB. */
   readonly maxBodyBytes?: number | undefined
-  /** `false` sends every request as it is, without policy. Default: `true`. */
+  /** `false` sends every request once, without waiting, counting or giving up. Default: `true`. */
   readonly enabled?: boolean | undefined
 }
 
@@ -140,7 +140,11 @@ export const make: (
       enabled: given.enabled,
       deadline: given.deadline,
       attemptTimeout,
-      retry: { attempts: 2, ...given.retry, isTransient: HttpClient.isTransientError },
+      retry: {
+        ...given.retry,
+        attempts: given.retry?.attempts ?? 2,
+        isTransient: HttpClient.isTransientError
+      },
       breaker: {
         ...given.breaker,
         halfOpen: { ...given.breaker?.halfOpen, successes: given.breaker?.halfOpen?.successes ?? 1 },
@@ -149,7 +153,7 @@ export const make: (
           given.probePath === undefined
             ? undefined
             : {
-                effect: send(HttpClientRequest.get(given.probePath)),
+                effect: probe(name, send, given.probePath, attemptTimeout),
                 every: given.probeEvery ?? "5 seconds"
               }
       }
@@ -226,6 +230,15 @@ const execute = (
     }
   )
 
+/** A service that hangs must not hold the slot of the half-open circuit longer than an attempt may take. */
+const probe = (
+  name: string,
+  send: ReturnType<typeof attempt.make>,
+  path: string,
+  attemptTimeout: Duration.Input
+): Effect.Effect<HttpClientResponse.HttpClientResponse, ServiceClientError> =>
+  Effect.suspend(() => Deadline.attemptTimeout(send(HttpClientRequest.get(path)), name, attemptTimeout))
+
 const wasSent = ({ reason }: ServiceUnavailable): boolean =>
   reason._tag === "TimedOut" && Duration.isGreaterThan(reason.after, Duration.zero)
 
@@ -273,18 +286,24 @@ const classify = (exit: Exit.Exit<unknown, unknown>): Outcome.Outcome => {
   return Outcome.fromExit(exit)
 }
 
-const checkUrl = (name: string, url: string): Effect.Effect<string, InvalidOption> =>
-  /^https?:$/.test(URL.parse(url)?.protocol ?? "")
+/** Paths are appended to it as text, and whether credentials in it are sent is up to the transport. */
+const checkUrl = (name: string, url: string): Effect.Effect<string, InvalidOption> => {
+  const parsed = URL.parse(url)
+  return parsed !== null &&
+    /^https?:$/.test(parsed.protocol) &&
+    parsed.username + parsed.password === "" &&
+    !/[?#]/.test(url)
     ? Effect.succeed(url)
     : Effect.fail(
         new InvalidOption({
           policy: name,
           option: "url",
-          // A URL may carry a password.
-          value: url.includes("@") ? "a URL with credentials" : JSON.stringify(url),
-          allowed: "an http or https URL"
+          // A URL may carry a password or a key.
+          value: /[@?]/.test(url) ? "a URL with credentials or a query" : JSON.stringify(url),
+          allowed: "an http or https URL without credentials, query and fragment"
         })
       )
+}
 
 const checkBodyLimit = (name: string, maxBodyBytes: number): Effect.Effect<number, InvalidOption> =>
   Number.isInteger(maxBodyBytes) && maxBodyBytes >= 1 && maxBodyBytes <= 1024 ** 3

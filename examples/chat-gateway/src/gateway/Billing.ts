@@ -36,7 +36,7 @@ export const layer = Layer.effect(
 
     const balanceOf = (userId: string) =>
       billing.get(`/balance/${encodeURIComponent(userId)}`).pipe(
-        Effect.flatMap(answerOf(Credits)),
+        answerOf(Credits),
         Effect.map((balance) => balance?.credits),
         billing.policy.orElse(() => Effect.undefined)
       )
@@ -50,7 +50,8 @@ export const layer = Layer.effect(
           )
         )
         .pipe(
-          Effect.map((response) => response.status === 200),
+          answerOf(Credits),
+          Effect.map((balance) => balance !== undefined),
           billing.policy.orElse(() => Effect.succeed(false)),
           Effect.tap((charged) => Effect.sync(() => charged || uncharged++))
         )

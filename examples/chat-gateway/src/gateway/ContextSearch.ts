@@ -40,7 +40,7 @@ export const layer = Layer.effect(
           )
           .pipe(
             ServiceClient.idempotent,
-            Effect.flatMap(answerOf(Found)),
+            answerOf(Found),
             Effect.map(
               (found): ChatContext =>
                 found === undefined ? searchGraph(text) : { source: "live", documents: found.documents }

@@ -2,8 +2,8 @@
  * The gateway put together: services, routes, health, one error model, a deadline for every request.
  */
 import { HealthRoutes, Problem } from "@failsoft/http"
-import { type Duration, type Effect, Layer } from "effect"
-import { HttpMiddleware, HttpRouter, type HttpServerResponse } from "effect/http"
+import { ByteSize, type Duration, Effect, Layer } from "effect"
+import { HttpIncomingMessage, HttpMiddleware, HttpRouter, type HttpServerResponse } from "effect/http"
 import type { IpNetwork } from "effect/net"
 import { Deadline, Health } from "failsoft"
 import * as Billing from "./Billing.ts"
@@ -31,6 +31,7 @@ export const layer = ({ errorFormat, requestDeadline, trustedProxies }: Options)
       Routes.layer,
       HealthRoutes.layer(),
       Problem.layer({ format: errorFormat }),
+      bodyLimit,
       deadline(requestDeadline)
     ),
     {
@@ -46,6 +47,15 @@ const application = Layer.mergeAll(
   Billing.layer,
   ContextSearch.layer,
   LoginLimit.layer
+)
+
+/** The largest body that is read. The largest that a route can use is 16 kB, a message of 4,000 characters. */
+const maxBodySize = ByteSize.kibibytes(64)
+
+const bodyLimit = HttpRouter.middleware(
+  <E, R>(handler: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>) =>
+    Effect.provideService(handler, HttpIncomingMessage.MaxBodySize, maxBodySize),
+  { global: true }
 )
 
 const deadline = (duration: Duration.Input) =>

@@ -61,8 +61,7 @@ export const layer = Layer.effect(
     const userOf = Effect.fnUntraced(
       function* (token: string) {
         const request = HttpClientRequest.post("/verify").pipe(HttpClientRequest.bodyJsonUnsafe({ token }))
-        const response = yield* auth.execute(request).pipe(ServiceClient.idempotent)
-        const user = yield* answerOf(User)(response)
+        const user = yield* auth.execute(request).pipe(ServiceClient.idempotent, answerOf(User))
         return user ?? (yield* Problem.unauthenticated("the token is not valid"))
       },
       auth.policy.orElse(() => Effect.fail(Problem.unauthenticated("the token cannot be checked now")))

@@ -24,7 +24,7 @@ export const layer = Layer.effect(
 
     const ownerOf = (projectId: string) =>
       auth.get(`/projects/${encodeURIComponent(projectId)}/owner`).pipe(
-        Effect.flatMap(answerOf(Owner)),
+        answerOf(Owner),
         Effect.map((owner) => owner?.ownerId),
         auth.policy.orElse(() => Effect.undefined),
         Effect.catch(() => Effect.undefined)

@@ -18,7 +18,8 @@ import { LoginLimit } from "./LoginLimit.ts"
 import { Projects } from "./Projects.ts"
 import { ExternalService, FilesystemService, GitService } from "./Services.ts"
 
-const Name = Schema.NonEmptyString.check(Schema.isPattern(/^[\w.-]{1,64}$/))
+/** Becomes a part of a service's path, so it must not be `..`, which leads to another. */
+const Name = Schema.String.check(Schema.isPattern(/^\w[\w.-]{0,63}$/))
 const ProjectPath = Schema.Struct({ projectId: Name })
 
 const Chat = Schema.Struct({

@@ -7,7 +7,7 @@
 import { readFile } from "node:fs/promises"
 import { ServiceClient, ServiceClients } from "@failsoft/http"
 import { ConfigProvider, Context, Effect, Layer, Schema } from "effect"
-import { HttpClientResponse } from "effect/http"
+import { HttpClientError, HttpClientResponse } from "effect/http"
 import type { ServiceUnavailable } from "failsoft"
 
 /** Who people are and who owns what. */
@@ -61,12 +61,27 @@ export type WireError = Exclude<ServiceClient.ServiceClientError, ServiceUnavail
 /** What a service answered, or `undefined` when it is not a 200 or cannot be read. */
 export const answerOf =
   <A>(schema: Schema.ConstraintDecoder<A>) =>
-  (response: HttpClientResponse.HttpClientResponse): Effect.Effect<A | undefined> =>
-    response.status === 200
-      ? Effect.catch(HttpClientResponse.schemaBodyJson(schema)(response), () => Effect.undefined)
-      : Effect.undefined
+  <E, R>(
+    call: Effect.Effect<HttpClientResponse.HttpClientResponse, E, R>
+  ): Effect.Effect<A | undefined, E, R> =>
+    call.pipe(
+      Effect.flatMap((response) =>
+        response.status === 200
+          ? Effect.catch(HttpClientResponse.schemaBodyJson(schema)(response), () => Effect.undefined)
+          : Effect.undefined
+      ),
+      Effect.catchIf(isUnreadable, () => Effect.undefined)
+    )
 
-const Table = Schema.Struct({ services: Schema.Record(Schema.String, ServiceClient.ConfigSchema) })
+/** Whether an answer came whose body is larger than the client reads. */
+const isUnreadable = (error: unknown): boolean =>
+  HttpClientError.isHttpClientError(error) && error.reason._tag === "DecodeError"
+
+const Row = ServiceClient.ConfigSchema.annotate({
+  messageUnexpectedKey: `unknown field; allowed: ${Object.keys(ServiceClient.ConfigSchema.fields).join(", ")}`
+})
+
+const Table = Schema.Struct({ services: Schema.Record(Schema.String, Row) })
 
 /** The table cannot be used: it is missing, is not JSON, or has an entry that is wrong. */
 export class InvalidTable extends Schema.TaggedError<InvalidTable>()("InvalidTable", {

@@ -250,7 +250,12 @@ export const snapshot = (shell: Shell, fiber: Fiber.Fiber<unknown, unknown>): He
     enabled: true,
     state: Circuit.stateName(circuit, nowMillis),
     failuresInARow,
-    counts: { ...counts, total: counts.successful + counts.failed + counts.ignored + counts.rejected },
+    // A fallback that fails in turn may be answered by another one, but the call was rejected once.
+    counts: {
+      ...counts,
+      fallback: Math.min(counts.fallback, counts.rejected),
+      total: counts.successful + counts.failed + counts.ignored + counts.rejected
+    },
     lastFailureAtMillis: shell.lastFailureAtMillis,
     halfOpenIn: dueInMillis === undefined ? undefined : Duration.millis(dueInMillis)
   }

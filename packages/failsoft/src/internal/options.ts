@@ -2,6 +2,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import { InvalidOption } from "../InvalidOption.ts"
 
 interface Range {
@@ -77,9 +78,8 @@ export const ofStage =
         new InvalidOption({ policy, option: `${stage}.${option}`, value, allowed })
     )
 
-const print = (value: unknown): string =>
-  Duration.isDuration(value)
-    ? Duration.format(value)
-    : typeof value === "string"
-      ? JSON.stringify(value)
-      : String(value)
+const print = (value: unknown): string => {
+  if (Duration.isDuration(value)) return Duration.format(value)
+  if (Schedule.isSchedule(value)) return "a Schedule"
+  return typeof value === "string" || typeof value === "object" ? JSON.stringify(value) : String(value)
+}

@@ -58,14 +58,10 @@ const retryAfterOf = (
       : undefined
   })
 
-/** Statuses that have no body by definition; the platform refuses to make a response with one. */
-const withoutBody = new Set([101, 204, 205, 304])
-
 const readBody = (
   response: HttpClientResponse.HttpClientResponse,
   maxBodyBytes: number
-): Effect.Effect<Uint8Array<ArrayBuffer> | null, HttpClientError.HttpClientError> => {
-  if (withoutBody.has(response.status) || response.request.method === "HEAD") return Effect.succeed(null)
+): Effect.Effect<Uint8Array<ArrayBuffer>, HttpClientError.HttpClientError> => {
   const chunks: Array<Uint8Array> = []
   let size = 0
   return response.stream.pipe(
@@ -119,14 +115,22 @@ const concat = (chunks: ReadonlyArray<Uint8Array>, size: number): Uint8Array<Arr
   return bytes
 }
 
+/**
+ * The status and the URL are set afterwards: the platform's constructor takes no URL, no status beyond 599, and no body,
+ * not even an empty one, for a status such as 204.
+ */
 const withBody = (
   response: HttpClientResponse.HttpClientResponse,
-  body: Uint8Array<ArrayBuffer> | null
+  body: Uint8Array<ArrayBuffer>
 ): HttpClientResponse.HttpClientResponse => {
   const headers = new Headers(Object.entries(response.headers).filter(([name]) => name !== "set-cookie"))
   for (const cookie of Cookies.toSetCookieHeaders(response.cookies)) headers.append("set-cookie", cookie)
-  return HttpClientResponse.fromWeb(
-    response.request,
-    new Response(body, { status: response.status, headers })
-  )
+  const answer = new Response(body, { headers })
+  const { status, url } = response
+  Object.defineProperties(answer, {
+    status: { value: status },
+    ok: { value: status >= 200 && status <= 299 },
+    url: { value: url }
+  })
+  return HttpClientResponse.fromWeb(response.request, answer)
 }

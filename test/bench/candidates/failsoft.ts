@@ -1,0 +1,34 @@
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Scope from "effect/Scope"
+import { CircuitBreaker, Policy, Retry } from "failsoft"
+import { attempts, backoffMillis, effectCall, failuresToOpen, type Given, openMillis } from "../calls.ts"
+import { effectSubject, type Subject } from "../subject.ts"
+
+const breakerOptions = {
+  trip: CircuitBreaker.consecutive(failuresToOpen),
+  openDuration: Duration.millis(openMillis)
+}
+
+/** `CircuitBreaker` around the call. */
+export const breaker = (given: Given): Promise<Subject> =>
+  CircuitBreaker.make({ ...breakerOptions, name: "bench" }).pipe(
+    Effect.map((circuit) => effectSubject(effectCall(given).pipe(circuit.execute))),
+    Scope.provide(Scope.makeUnsafe()),
+    Effect.runPromise
+  )
+
+/** `Policy` with retry, circuit breaker and attempt timeout around the call. */
+export const pipeline = (given: Given): Promise<Subject> =>
+  Policy.make("bench", {
+    attemptTimeout: Duration.millis(given.attemptTimeoutMillis),
+    retry: {
+      attempts,
+      schedule: Retry.exponential({ base: Duration.millis(backoffMillis), jitter: "none" })
+    },
+    breaker: breakerOptions
+  }).pipe(
+    Effect.map((policy) => effectSubject(effectCall(given).pipe(policy.execute))),
+    Scope.provide(Scope.makeUnsafe()),
+    Effect.runPromise
+  )

@@ -1,0 +1,132 @@
+/** What `pnpm bench core` compares. */
+import type { Answers, Given } from "./calls.ts"
+import * as bare from "./candidates/bare.ts"
+import * as cockatiel from "./candidates/cockatiel.ts"
+import * as effect from "./candidates/effect.ts"
+import * as failsoft from "./candidates/failsoft.ts"
+import * as opossum from "./candidates/opossum.ts"
+import type { Subject } from "./subject.ts"
+
+/** One way to make the call of a row. */
+export interface Candidate {
+  readonly name: string
+  /** A baseline guards nothing, so its outcomes are not those of a guard. */
+  readonly isBaseline?: true
+  /** Guards a call anew. */
+  readonly make: (given: Given) => Subject | Promise<Subject>
+}
+
+/** Candidates that do the same thing. */
+export interface Row {
+  readonly id: string
+  readonly title: string
+  readonly circuit: "closed" | "open"
+  readonly answers: Answers
+  /** Whether the guards retry and time out, beside breaking the circuit. */
+  readonly isPipeline: boolean
+  /** The candidate that the others are measured by. */
+  readonly baseline: string
+  readonly candidates: ReadonlyArray<Candidate>
+}
+
+/** A limit on what failsoft costs in a row, as a multiple of the cheapest candidate named in `against`. */
+export interface Target {
+  readonly row: string
+  readonly text: string
+  readonly against: ReadonlyArray<string>
+  readonly atMost: number
+}
+
+/** What belongs in one table of results. */
+export interface Bench {
+  readonly rows: ReadonlyArray<Row>
+  readonly targets: ReadonlyArray<Target>
+  readonly notes: ReadonlyArray<string>
+}
+
+/** The candidate that the targets are for. */
+export const ours = "failsoft"
+
+const bareEffect = (name: string): Candidate => ({ name, isBaseline: true, make: bare.effect })
+
+const barePromise: Candidate = { name: "bare promise", isBaseline: true, make: bare.promise }
+
+const breakers: ReadonlyArray<Candidate> = [
+  { name: ours, make: failsoft.breaker },
+  { name: "Effect", make: effect.breaker },
+  { name: "cockatiel", make: cockatiel.breaker },
+  { name: "opossum", make: opossum.breaker }
+]
+
+const pipelines: ReadonlyArray<Candidate> = [
+  { name: ours, make: failsoft.pipeline },
+  { name: "Effect", make: effect.pipeline },
+  { name: "cockatiel", make: cockatiel.pipeline }
+]
+
+const rows: ReadonlyArray<Row> = [
+  {
+    id: "closed",
+    title: "A call through a closed breaker that succeeds at once",
+    circuit: "closed",
+    answers: "at once",
+    isPipeline: false,
+    baseline: "bare suspend",
+    candidates: [bareEffect("bare suspend"), ...breakers, barePromise]
+  },
+  {
+    id: "rejected",
+    title: "A call that an open breaker rejects",
+    circuit: "open",
+    answers: "at once",
+    isPipeline: false,
+    baseline: "bare fail",
+    candidates: [
+      { name: "bare fail", isBaseline: true, make: bare.failingEffect },
+      ...breakers,
+      { name: "bare reject", isBaseline: true, make: bare.failingPromise }
+    ]
+  },
+  {
+    id: "pipeline",
+    title: "Retry, breaker and attempt timeout around a call that succeeds at once",
+    circuit: "closed",
+    answers: "at once",
+    isPipeline: true,
+    baseline: "bare suspend",
+    candidates: [bareEffect("bare suspend"), ...pipelines, barePromise]
+  },
+  {
+    id: "pipeline-later",
+    title: "Retry, breaker and attempt timeout around a call that suspends (`setImmediate`)",
+    circuit: "closed",
+    answers: "later",
+    isPipeline: true,
+    baseline: "bare callback",
+    candidates: [bareEffect("bare callback"), ...pipelines, barePromise]
+  }
+]
+
+export const core: Bench = {
+  rows,
+  targets: [
+    { row: "closed", text: "closed: 3 × a bare suspend", against: ["bare suspend"], atMost: 3 },
+    { row: "closed", text: "closed: 1 × cockatiel", against: ["cockatiel"], atMost: 1 },
+    { row: "closed", text: "closed: a 12th of Effect's breaker", against: ["Effect"], atMost: 1 / 12 },
+    {
+      row: "rejected",
+      text: "rejected: 0.15 × the cheaper of cockatiel and opossum",
+      against: ["cockatiel", "opossum"],
+      atMost: 0.15
+    }
+  ],
+  notes: [
+    "A process takes the lower quartile of its batches; the table shows median, min and max over processes.",
+    "Each process verifies all candidates before it measures one, so that none runs on a runtime that met only itself.",
+    "The Effects run in one fiber, in `Effect.whileLoop`; the promises are awaited in a loop. The guard is built once.",
+    "failsoft is `CircuitBreaker` or `Policy` as made by default: counters and events on, no listener.",
+    "Effect is its own `CircuitBreaker` with the memory store, and in pipelines `Effect.retry` and `Effect.timeout`.",
+    "opossum has no retry, so it is in no pipeline; its own timeout is off, since the others have none in those rows.",
+    "Nothing is written to a log: the fibers have no logger, but what would be logged is still decided."
+  ]
+}

@@ -1,0 +1,236 @@
+/**
+ * The commands `start` and `demo`: what they print, how they end, and that no process is left over.
+ */
+import { execFile, spawnSync } from "node:child_process"
+import { promisify } from "node:util"
+import { describe, expect, it } from "@effect/vitest"
+import { Effect, Schema } from "effect"
+import { vi } from "vitest"
+import { descendantsOf, isAlive, processCount, run, untilGone, untilPrinted } from "./commands.ts"
+
+// The demos mostly wait, so they run beside the rest.
+vi.setConfig({ testTimeout: 60_000, maxConcurrency: 4 })
+
+const started = Effect.gen(function* () {
+  const command = yield* run("start", { env: { PORT: "0" } })
+  yield* untilPrinted(command, "Ctrl-C ends everything.")
+  const url = /listens on (http:\/\/127\.0\.0\.1:\d+)/.exec(command.stdout())?.[1]
+  return { command, url: url ?? "no address", children: descendantsOf(command.pid) }
+})
+
+const statusOf = (url: string): Effect.Effect<number> =>
+  Effect.promise(async () => (await fetch(url, { signal: AbortSignal.timeout(5_000) })).status)
+
+/** The numbered commands that it printed, as a person would paste them. */
+const commandsIn = (printed: string): ReadonlyArray<string> =>
+  printed
+    .split(/^ {2}\d\. .*$/m)
+    .slice(1)
+    .map((text) => text.split("\n\n")[0] ?? "")
+
+describe.concurrent("start", () => {
+  it.live("prints where it listens and four commands to try", () =>
+    Effect.gen(function* () {
+      const { children, command, url } = yield* started
+      expect(children).toHaveLength(processCount)
+      expect(yield* statusOf(`${url}/readyz`)).toBe(200)
+      const commands = commandsIn(command.stdout())
+      expect(commands).toHaveLength(4)
+      for (const text of commands) expect(text).toMatch(/curl -s .*http:\/\/127\.0\.0\.1:\d+\//)
+    })
+  )
+
+  const shell = (script: string): Promise<string> =>
+    promisify(execFile)("bash", ["-c", script], { timeout: 20_000 }).then(({ stdout }) => stdout)
+  const cannotPaste = spawnSync("bash", ["-c", "curl --version"]).status !== 0
+
+  it.live.skipIf(cannotPaste)("prints commands that do what it says", () =>
+    Effect.gen(function* () {
+      const { command } = yield* started
+      const [login = "", chat = "", fail = "", circuits = ""] = commandsIn(command.stdout())
+      const echo = "echo; echo ---"
+      const script = [
+        login,
+        chat,
+        echo,
+        fail,
+        echo,
+        ...Array<string>(6).fill(chat),
+        echo,
+        chat,
+        echo,
+        circuits
+      ]
+      const printed = yield* Effect.promise(() => shell(script.join("\n")))
+      const [first = "", failing = "", , last = "", state = ""] = printed.split("---\n")
+      expect(JSON.parse(first)).toMatchObject({ charged: true, context: { source: "live" } })
+      expect(JSON.parse(failing)).toEqual({ mode: "fail" })
+      expect(JSON.parse(last)).toMatchObject({ charged: false, credits: null })
+      expect(JSON.parse(state)).toMatchObject({
+        services: { billing: { state: "open" }, auth: { state: "closed" } }
+      })
+    })
+  )
+
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    it.live(`ends every process on ${signal}`, () =>
+      Effect.gen(function* () {
+        const { children, command } = yield* started
+        command.signal(signal)
+        // What a shell reports of a program that a person interrupted.
+        expect(yield* command.ended).toMatchObject({ code: 130, signal: null })
+        expect(children.filter(isAlive)).toEqual([])
+      })
+    )
+  }
+
+  it.live("ends every process on SIGTERM while a service hangs and callers wait for it", () =>
+    Effect.gen(function* () {
+      const { children, command, url } = yield* started
+      const control = /http:\/\/127\.0\.0\.1:\d+(?=\/mode)/.exec(command.stdout())?.[0]
+      const waiting = yield* Effect.promise(async () => {
+        const headers = { "content-type": "application/json" }
+        const credentials = JSON.stringify({ email: "ada@example.org", password: "lovelace" })
+        const login = await fetch(`${url}/api/v1/login`, { method: "POST", headers, body: credentials })
+        const { token } = (await login.json()) as { readonly token: string }
+        await fetch(`${control}/mode`, { method: "PUT", body: "hang" })
+        const init = {
+          method: "POST",
+          body: '{"message":"hello"}',
+          headers: { authorization: `Bearer ${token}` }
+        }
+        return Array.from({ length: 5 }, () =>
+          fetch(`${url}/api/v1/chat`, init).then(
+            (response) => response.status,
+            () => "cut off"
+          )
+        )
+      })
+      yield* Effect.promise(() =>
+        vi.waitFor(
+          async () => {
+            const stats = await fetch(`${control}/stats`)
+            expect(await stats.json()).toMatchObject({ inflight: 5 })
+          },
+          { timeout: 5_000, interval: 20 }
+        )
+      )
+      command.signal("SIGTERM")
+      expect(yield* command.ended).toMatchObject({ code: 130 })
+      expect(children.filter(isAlive)).toEqual([])
+      for (const answer of yield* Effect.promise(() => Promise.all(waiting)))
+        expect([200, "cut off"]).toContain(answer)
+    })
+  )
+
+  it.live("leaves no process when it is killed", () =>
+    Effect.gen(function* () {
+      const { children, command } = yield* started
+      expect(children.filter(isAlive)).toHaveLength(processCount)
+      command.signal("SIGKILL")
+      expect((yield* command.ended).signal).toBe("SIGKILL")
+      yield* untilGone(children, 5_000)
+    })
+  )
+
+  it.live("ends when its gateway does, and says so", () =>
+    Effect.gen(function* () {
+      const { children, command } = yield* started
+      const gateway = children.at(-1)
+      process.kill(gateway ?? 0, "SIGKILL")
+      const { code, stderr } = yield* command.ended
+      expect([code, stderr]).toEqual([1, expect.stringContaining("the gateway ended with SIGKILL")])
+      expect(children.filter(isAlive)).toEqual([])
+    })
+  )
+})
+
+const DemoEvent = Schema.Struct({
+  atMillis: Schema.Finite,
+  event: Schema.String,
+  circuits: Schema.Record(Schema.String, Schema.Struct({ state: Schema.String })),
+  got: Schema.String
+})
+
+describe.concurrent("demo", () => {
+  it.live("plays an outage and prints a timeline", () =>
+    Effect.gen(function* () {
+      const { code, stderr, stdout } = yield* (yield* run("demo")).ended
+      expect([code, stderr]).toEqual([0, ""])
+      expect(stdout).toMatch(/^time +event +circuits not closed +what a caller got$/m)
+      expect(stdout).toMatch(/^\d+\.\d s +billing killed +.*chat 200, not charged/m)
+      expect(stdout).toMatch(
+        /^\d+\.\d s +auth killed, its circuit opened +auth open, billing open +login 503/m
+      )
+      expect(stdout).toMatch(/^\d+\.\d s +token check without auth .* 401, /m)
+      expect(stdout.trimEnd()).toMatch(/Every phase went as it must\.$/)
+    })
+  )
+
+  it.live("prints its events in order, and nothing else, with --json", () =>
+    Effect.gen(function* () {
+      const command = yield* run("demo", { args: ["--json"] })
+      const { code, stderr, stdout } = yield* command.ended
+      expect([code, stderr]).toEqual([0, ""])
+      const events = stdout
+        .trimEnd()
+        .split("\n")
+        .map((line) => Schema.decodeUnknownSync(DemoEvent)(JSON.parse(line), { onExcessProperty: "error" }))
+      const troubled = (circuits: typeof DemoEvent.Type.circuits): string =>
+        Object.entries(circuits)
+          .flatMap(([name, { state }]) => (state === "closed" ? [] : name))
+          .join(" ")
+      expect(events.map(({ circuits, event }) => [event, troubled(circuits)])).toEqual([
+        ["all services run", ""],
+        ["chat", ""],
+        ["billing killed", ""],
+        ["billing's circuit opened", "billing"],
+        ["auth killed, its circuit opened", "auth billing"],
+        ["token check without auth", "auth billing"],
+        ["auth and billing restarted", "auth billing"],
+        ["circuits closed by themselves", ""],
+        ["chat", ""]
+      ])
+      const got = events.map((event) => event.got)
+      expect(got[1]).toMatch(/^chat 200, charged, context live, /)
+      expect(got[2]).toMatch(/^chat 200, not charged, context live, /)
+      expect(got[4]).toMatch(/^login 503, /)
+      expect(got[5]).toMatch(/^401, /)
+      expect(got[8]).toMatch(/^chat 200, charged, context live, /)
+      const times = events.map(({ atMillis }) => atMillis)
+      expect(times).toEqual(times.toSorted((a, b) => a - b))
+      expect(times.at(-1)).toBeLessThan(60_000)
+    })
+  )
+
+  it.live("fails, and says which phase did, when nothing is restarted", () =>
+    Effect.gen(function* () {
+      const command = yield* run("demo", { args: ["--no-restart", "--json"] })
+      const { code, stderr, stdout } = yield* command.ended
+      expect(code).toBe(1)
+      expect(stderr).toContain("The demo failed: the circuit of auth is not closed within 15 seconds")
+      expect(JSON.parse(stdout.trimEnd().split("\n").at(-1) ?? "")).toMatchObject({
+        event: "nothing restarted"
+      })
+    })
+  )
+
+  it.live("leaves no process when it is killed", () =>
+    Effect.gen(function* () {
+      const command = yield* run("demo", { args: ["--json"] })
+      yield* untilPrinted(command, "billing killed")
+      const children = descendantsOf(command.pid)
+      expect(children.length).toBe(processCount - 1)
+      command.signal("SIGKILL")
+      yield* command.ended
+      yield* untilGone(children, 5_000)
+    })
+  )
+
+  it.live("refuses an option that it does not know", () =>
+    Effect.gen(function* () {
+      const { code, stderr } = yield* (yield* run("demo", { args: ["--jason"] })).ended
+      expect([code, stderr]).toEqual([1, expect.stringContaining("--jason")])
+    })
+  )
+})

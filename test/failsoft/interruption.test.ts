@@ -1,0 +1,187 @@
+import { Effect, Exit, Scope } from "effect"
+import type { Policy, PolicyEvent } from "failsoft"
+import * as failsoft from "failsoft"
+import { afterEach, describe, expect, it, vi } from "vitest"
+import { interruptEverywhere, type World } from "./interruption.ts"
+
+type Library = Pick<typeof failsoft, "CircuitBreaker" | "Policy" | "Retry" | "PolicyEvent">
+
+const calls = {
+  "that succeeds": Effect.andThen(Effect.sleep("10 millis"), Effect.succeed("answer")),
+  "that fails": Effect.andThen(Effect.sleep("10 millis"), Effect.fail("refused")),
+  "that dies": Effect.andThen(Effect.sleep("10 millis"), Effect.die("defect"))
+}
+
+const states = [
+  "closed",
+  "one failure before opening",
+  "open",
+  "open and due",
+  "half-open",
+  "half-open, last probe"
+]
+
+const admitting = states.filter((state) => state !== "open")
+
+/** A breaker that has been brought into a state, and what it told on the way. */
+const breakerIn = (library: Library, world: World, state: string) => {
+  const events: Array<PolicyEvent.PolicyEvent> = []
+  const scope = world.value(Scope.make())
+  const make = library.Policy.make("billing", {
+    deadline: "1 minute",
+    attemptTimeout: "10 seconds",
+    retry: { attempts: 2, schedule: library.Retry.exponential({ base: "20 millis", jitter: "none" }) },
+    breaker: {
+      trip: library.CircuitBreaker.consecutive(2),
+      openDuration: "1 second",
+      halfOpen: { probes: 1, successes: 2 }
+    }
+  })
+  const policy = world.value(
+    make.pipe(
+      Effect.provideService(Scope.Scope, scope),
+      Effect.provideService(library.PolicyEvent.Listeners, [(event) => events.push(event)])
+    )
+  )
+  const breaker = policy.breaker
+  if (breaker === undefined) throw new Error("the policy has no breaker")
+  const run = (call: Effect.Effect<unknown, unknown>) => world.run(breaker.execute(call))
+  if (state !== "closed") run(Effect.fail("refused"))
+  if (state.includes("open") && state !== "one failure before opening") run(Effect.fail("refused"))
+  if (state === "open and due" || state.startsWith("half-open")) world.clock.nowMillis += 1000
+  if (state === "half-open") run(Effect.interrupt)
+  if (state === "half-open, last probe") run(Effect.succeed("answer"))
+  return { breaker, policy, events }
+}
+
+/** What is wrong with a breaker after a call was interrupted somewhere on its way. */
+const damage = (world: World, { breaker, events }: ReturnType<typeof breakerIn>): ReadonlyArray<string> => {
+  const wrong: Array<string> = []
+  if (!world.isIdle) wrong.push("a fiber is left")
+  const { counts, state } = world.value(breaker.snapshot)
+  const { failed, ignored, rejected, successful, total } = counts
+  if (total !== successful + failed + ignored + rejected) wrong.push("the counts do not add up")
+  const told = events.findLast((event) => event._tag.startsWith("Circuit"))?._tag ?? "CircuitClosed"
+  const meant = { CircuitOpened: "open", CircuitHalfOpened: "half_open", CircuitClosed: "closed" }
+  if (state !== "half_open" && meant[told as keyof typeof meant] !== state)
+    wrong.push(`${state}, but told ${told}`)
+  if (state === "open") world.clock.nowMillis += 1000
+  // Whatever happened, the circuit can be closed from here.
+  for (const probe of ["first", "second"]) {
+    const exit = world.run(breaker.execute(Effect.succeed("answer")))
+    if (Exit.isFailure(exit)) wrong.push(`the ${probe} call afterwards is refused`)
+  }
+  if (world.value(breaker.snapshot).state !== "closed") wrong.push("the circuit cannot be closed")
+  return wrong
+}
+
+type Guard = (made: ReturnType<typeof breakerIn>) => Policy.Policy["execute"]
+
+const damageBy = (library: Library, state: string, guard: Guard, call: Effect.Effect<string, string>) => {
+  const found: Array<string> = []
+  const exits: Array<Exit.Exit<unknown, unknown>> = []
+  const interrupted = interruptEverywhere((world) => {
+    const made = breakerIn(library, world, state)
+    return {
+      program: guard(made)(call),
+      verify: (exit, at) => {
+        exits.push(exit)
+        found.push(...damage(world, made).map((problem) => `yield ${at}: ${problem}`))
+      }
+    }
+  })
+  return { found, interrupted, exits }
+}
+
+const guards: Record<string, Guard> = {
+  "a breaker": ({ breaker }) => breaker.execute,
+  "a policy": ({ policy }) => policy.execute
+}
+
+describe.each(Object.entries(guards))("a call through %s", (_, guard) => {
+  describe.each(states)("whose circuit is %s", (state) => {
+    it.each(Object.entries(calls))("and %s leaks nothing, wherever it is interrupted", (_, call) => {
+      const { exits, found, interrupted } = damageBy(failsoft, state, guard, call)
+      expect(found).toEqual([])
+      expect(interrupted).toBeGreaterThan(3)
+      expect(exits.slice(0, 2).map(Exit.hasInterrupts)).toEqual([true, true])
+      expect(exits.map(Exit.hasInterrupts).at(-1)).toBe(false)
+    })
+  })
+})
+
+describe("a call through a breaker whose shell takes in the lean form", () => {
+  afterEach(() => {
+    vi.doUnmock("../../packages/failsoft/src/internal/admission.ts")
+    vi.resetModules()
+  })
+
+  it("leaks", async () => {
+    vi.resetModules()
+    vi.doMock(import("../../packages/failsoft/src/internal/admission.ts"), async (original) => {
+      const { lean, ...rest } = await original()
+      return {
+        ...rest,
+        lean,
+        masked: (self, take, settle) =>
+          Effect.flatMap(take, ({ announce, permit }) =>
+            lean(announce === undefined ? self : Effect.andThen(announce, self), (exit) =>
+              settle(permit, exit)
+            )
+          )
+      }
+    })
+    const planted: Library = await import("failsoft")
+    const damaged = admitting.filter(
+      (state) =>
+        damageBy(planted, state, ({ breaker }) => breaker.execute, calls["that succeeds"]).found.length > 0
+    )
+    expect(damaged).toEqual(["open and due", "half-open", "half-open, last probe"])
+  })
+})
+
+describe("a retry", () => {
+  it("makes no attempt after it was interrupted, and leaves no timer", () => {
+    const seen = new Set<number>()
+    const interrupted = interruptEverywhere((world) => {
+      let attempts = 0
+      const retry = world.value(
+        failsoft.Retry.make({
+          name: "search",
+          attempts: 3,
+          schedule: failsoft.Retry.exponential({ base: "1 second", jitter: "none" })
+        })
+      )
+      const call = Effect.andThen(
+        Effect.sync(() => ++attempts),
+        Effect.andThen(Effect.sleep("10 millis"), Effect.fail("refused"))
+      )
+      return {
+        program: retry.execute(call),
+        verify: (exit) => {
+          seen.add(attempts)
+          expect(world.isIdle).toBe(true)
+          expect(Exit.hasInterrupts(exit) || attempts === 3).toBe(true)
+        }
+      }
+    })
+    expect(interrupted).toBeGreaterThan(20)
+    expect([...seen]).toEqual([0, 1, 2, 3])
+  })
+})
+
+describe("the deadline", () => {
+  it("leaves no timer, wherever the attempt is interrupted", () => {
+    const interrupted = interruptEverywhere((world) => ({
+      program: Effect.never.pipe(
+        failsoft.Deadline.attemptTimeout("billing", "5 seconds"),
+        failsoft.Deadline.within("3 seconds")
+      ),
+      verify: (exit) => {
+        expect(world.isIdle).toBe(true)
+        expect(Exit.hasInterrupts(exit) || world.clock.nowMillis === 3000).toBe(true)
+      }
+    }))
+    expect(interrupted).toBeGreaterThan(10)
+  })
+})

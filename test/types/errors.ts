@@ -1,0 +1,154 @@
+/** What callers see in the error channel. These are checked by the compiler alone, and never run. */
+
+import type { Config } from "effect"
+import { Context, Data, Effect, type Layer, Schema, type Scope } from "effect"
+import {
+  CircuitBreaker,
+  Deadline,
+  type InvalidOption,
+  Policies,
+  Policy,
+  Retry,
+  ServiceUnavailable,
+  type ServiceUnavailableEncoded,
+  type UnavailableReason
+} from "failsoft"
+import { expectTypeOf } from "vitest"
+
+class NotFound extends Data.TaggedError("NotFound")<{ readonly id: string }> {}
+
+class Database extends Context.Service<Database, { readonly url: string }>()("types/Database") {}
+
+class Key extends Context.Service<Key, Policy.Policy>()("types/Key") {}
+
+class Other extends Context.Service<Other, Policy.Policy>()("types/Other") {}
+
+class BreakerKey extends Context.Service<BreakerKey, CircuitBreaker.CircuitBreaker>()("types/BreakerKey") {}
+
+class RetryKey extends Context.Service<RetryKey, Retry.Retry>()("types/RetryKey") {}
+
+declare const call: Effect.Effect<number, NotFound, Database>
+declare const breaker: CircuitBreaker.CircuitBreaker
+declare const retry: Retry.Retry
+declare const policy: Policy.Policy
+
+type Guarded = Effect.Effect<number, NotFound | ServiceUnavailable, Database>
+
+export const everyPolicyAddsOneErrorAndNothingElse = (): void => {
+  expectTypeOf(call.pipe(breaker.execute)).toEqualTypeOf<Guarded>()
+  expectTypeOf(call.pipe(CircuitBreaker.withBreaker(breaker))).toEqualTypeOf<Guarded>()
+  expectTypeOf(CircuitBreaker.withBreaker(call, breaker)).toEqualTypeOf<Guarded>()
+  expectTypeOf(call.pipe(retry.execute)).toEqualTypeOf<Guarded>()
+  expectTypeOf(call.pipe(Retry.withRetry(retry))).toEqualTypeOf<Guarded>()
+  expectTypeOf(Retry.withRetry(call, retry)).toEqualTypeOf<Guarded>()
+  expectTypeOf(call.pipe(policy.execute)).toEqualTypeOf<Guarded>()
+  expectTypeOf(call.pipe(Policy.withPolicy(policy))).toEqualTypeOf<Guarded>()
+  expectTypeOf(Policy.withPolicy(call, policy)).toEqualTypeOf<Guarded>()
+  expectTypeOf(policy.executeWith(call, { retry: false })).toEqualTypeOf<Guarded>()
+  expectTypeOf(call.pipe(Deadline.attemptTimeout("billing", "5 seconds"))).toEqualTypeOf<Guarded>()
+  expectTypeOf(Deadline.attemptTimeout(call, "billing", "5 seconds")).toEqualTypeOf<Guarded>()
+  expectTypeOf(call.pipe(breaker.execute, retry.execute, policy.execute)).toEqualTypeOf<Guarded>()
+}
+
+export const aDeadlineAddsNothing = (): void => {
+  expectTypeOf(call.pipe(Deadline.within("3 seconds"))).toEqualTypeOf<typeof call>()
+  expectTypeOf(Deadline.within(call, "3 seconds")).toEqualTypeOf<typeof call>()
+  expectTypeOf(Deadline.unbounded(call)).toEqualTypeOf<typeof call>()
+}
+
+export const aCallThatCannotFailGetsThatErrorAlone = (): void => {
+  expectTypeOf(Effect.succeed(1).pipe(policy.execute)).toEqualTypeOf<
+    Effect.Effect<number, ServiceUnavailable>
+  >()
+}
+
+declare const guarded: Guarded
+declare const cache: Effect.Effect<string, "miss", { readonly cache: true }>
+
+export const whoHandlesItSeesItDisappear = (): void => {
+  expectTypeOf(
+    guarded.pipe(Effect.catchTag("ServiceUnavailable", () => Effect.succeed("none")))
+  ).toEqualTypeOf<Effect.Effect<number | string, NotFound, Database>>()
+  expectTypeOf(guarded.pipe(ServiceUnavailable.orElse(() => cache))).toEqualTypeOf<
+    Effect.Effect<number | string, NotFound | "miss", Database | { readonly cache: true }>
+  >()
+  expectTypeOf(ServiceUnavailable.orElse(guarded, () => Effect.succeed(0))).toEqualTypeOf<
+    Effect.Effect<number, NotFound, Database>
+  >()
+  expectTypeOf(guarded.pipe(policy.orElse(() => Effect.succeed("none")))).toEqualTypeOf<
+    Effect.Effect<number | string, NotFound, Database>
+  >()
+  expectTypeOf(guarded.pipe(breaker.orElse((error) => Effect.succeed(error.service)))).toEqualTypeOf<
+    Effect.Effect<number | string, NotFound, Database>
+  >()
+}
+
+export const catchReasonLeavesIt = (): void => {
+  expectTypeOf(
+    guarded.pipe(Effect.catchReason("ServiceUnavailable", "CircuitOpen", () => Effect.succeed(0)))
+  ).toEqualTypeOf<Guarded>()
+}
+
+export const unwrapReasonTurnsItIntoItsReasons = (): void => {
+  const unwrapped = guarded.pipe(Effect.unwrapReason("ServiceUnavailable"))
+  expectTypeOf(unwrapped).toEqualTypeOf<Effect.Effect<number, NotFound | UnavailableReason, Database>>()
+  const handled = unwrapped.pipe(Effect.catchTag("CircuitOpen", () => Effect.succeed(0)))
+  expectTypeOf<Effect.Error<typeof handled>>().toEqualTypeOf<
+    NotFound | Exclude<UnavailableReason, { readonly _tag: "CircuitOpen" }>
+  >()
+}
+
+export const itsReasonIsAUnionByTag = (error: ServiceUnavailable): void => {
+  expectTypeOf(error._tag).toEqualTypeOf<"ServiceUnavailable">()
+  expectTypeOf(error.reason._tag).toEqualTypeOf<
+    | "CircuitOpen"
+    | "BulkheadFull"
+    | "RateLimited"
+    | "TimedOut"
+    | "RetriesExhausted"
+    | "RetryBudgetExhausted"
+    | "Throttled"
+    | "Shed"
+    | "NotConnected"
+  >()
+  if (error.reason._tag === "RetriesExhausted") expectTypeOf(error.reason.lastError).toEqualTypeOf<unknown>()
+}
+
+export const itsCodecNeedsNothing = (): void => {
+  expectTypeOf(
+    Schema.encodeSync(ServiceUnavailable.schema)
+  ).returns.toEqualTypeOf<ServiceUnavailableEncoded>()
+  expectTypeOf(Schema.decodeSync(ServiceUnavailable.schema)).returns.toEqualTypeOf<ServiceUnavailable>()
+}
+
+export const makingFailsWithAnInvalidOptionAlone = (): void => {
+  expectTypeOf(CircuitBreaker.make({ name: "billing" })).toEqualTypeOf<
+    Effect.Effect<CircuitBreaker.CircuitBreaker, InvalidOption, Scope.Scope>
+  >()
+  expectTypeOf(Retry.make({ name: "billing" })).toEqualTypeOf<Effect.Effect<Retry.Retry, InvalidOption>>()
+  expectTypeOf(Policy.make("billing", {})).toEqualTypeOf<
+    Effect.Effect<Policy.Policy, InvalidOption, Scope.Scope>
+  >()
+}
+
+export const aLayerProvidesItsKeyAndNeedsNoScope = (): void => {
+  expectTypeOf(CircuitBreaker.layer(BreakerKey, { name: "billing" })).toEqualTypeOf<
+    Layer.Layer<BreakerKey, InvalidOption>
+  >()
+  expectTypeOf(CircuitBreaker.layerConfig(BreakerKey, "billing", "billing")).toEqualTypeOf<
+    Layer.Layer<BreakerKey, InvalidOption | Config.ConfigError>
+  >()
+  expectTypeOf(Retry.layer(RetryKey, { name: "billing" })).toEqualTypeOf<
+    Layer.Layer<RetryKey, InvalidOption>
+  >()
+  expectTypeOf(Retry.layerConfig(RetryKey, "billing", "billing")).toEqualTypeOf<
+    Layer.Layer<RetryKey, InvalidOption | Config.ConfigError>
+  >()
+  expectTypeOf(Policy.layer(Key, "billing", {})).toEqualTypeOf<Layer.Layer<Key, InvalidOption>>()
+  expectTypeOf(Policy.layerConfig(Key, "billing")).toEqualTypeOf<
+    Layer.Layer<Key, InvalidOption | Config.ConfigError>
+  >()
+  expectTypeOf(Policies.layerConfig({ billing: Key, search: Other }, "services")).toEqualTypeOf<
+    Layer.Layer<Key | Other, InvalidOption | Config.ConfigError>
+  >()
+}
