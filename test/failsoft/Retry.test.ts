@@ -4,7 +4,6 @@ import {
   Clock,
   ConfigProvider,
   Context,
-  Cron,
   Data,
   Duration,
   Effect,
@@ -202,9 +201,10 @@ describe("the waits", () => {
     const world = new World()
     const halfPastNine = 9.5 * 3_600_000
     world.clock.wallOffsetMillis = halfPastNine
-    const retry = world.value(
-      retrying({ attempts: 3, schedule: Schedule.cron(Cron.parseUnsafe("0 * * * *", "UTC")) })
-    )
+    const untilTheHour = (nowMillis: number) =>
+      Effect.succeed<[number, Duration.Duration]>([0, Duration.millis(3_600_000 - (nowMillis % 3_600_000))])
+    const schedule = Schedule.fromStep(Effect.succeed(untilTheHour))
+    const retry = world.value(retrying({ attempts: 3, schedule }))
     const at: Array<number> = []
     const call = Effect.suspend(() => {
       at.push((world.clock.nowMillis + halfPastNine) / 3_600_000)

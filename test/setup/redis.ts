@@ -14,8 +14,9 @@ const run = (command: string, ...args: ReadonlyArray<string>): void => {
     env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
     timeout: 300_000
   })
-  if (status !== 0)
-    throw new Error(`${missing()}\n\n${command} ${args.join(" ")}\n${stdout}${stderr}`, { cause: error })
+  if (status === 0) return
+  const said = [error?.message, stdout, stderr].filter((text) => text).join("\n")
+  throw new Error(`${missing()}\n\n${command} ${args.join(" ")}\n${said}`)
 }
 
 const aptGet = (...args: ReadonlyArray<string>): void =>

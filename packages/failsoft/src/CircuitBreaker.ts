@@ -247,11 +247,7 @@ const proberOf = <R>(
   shell: circuitShell.Shell,
   probe: { readonly effect: Effect.Effect<unknown, unknown, R>; readonly everyMillis: number },
   classify: (exit: Exit.Exit<unknown, unknown>) => Outcome.Outcome
-): Effect.Effect<
-  (openedGeneration: number, openMillis: number) => Effect.Effect<unknown>,
-  never,
-  R | Scope.Scope
-> =>
+): Effect.Effect<(openedGeneration: number) => Effect.Effect<unknown>, never, R | Scope.Scope> =>
   Effect.gen(function* () {
     const scope = yield* Effect.scope
     const context = yield* Effect.context<R>()
@@ -270,22 +266,34 @@ const proberOf = <R>(
       }),
       classify
     )
-    return (openedGeneration, openMillis) => {
+    return (openedGeneration) => {
       // Half-open is the generation after the opening; any later one belongs to another opening.
       const isOver = Effect.sync(() => {
         const circuit = Ref.getUnsafe(shell.state)
         return circuit._tag === "Closed" || circuit.generation > openedGeneration + 1
       })
+      // While a call holds the slot there is nothing to probe, and a refusal would count as a caller's.
+      const probeIfRoom = Effect.withFiber((fiber) =>
+        circuitShell.wouldAdmit(shell, fiber) ? Effect.exit(attempt) : Effect.void
+      )
       // Asked before each probe too, because calls may close the circuit while this fiber sleeps.
       const round = Effect.flatMap(isOver, (over) =>
-        over ? Effect.succeed(true) : Effect.andThen(Effect.exit(attempt), isOver)
+        over ? Effect.succeed(true) : Effect.andThen(probeIfRoom, isOver)
       )
-      return round.pipe(
-        Effect.repeat({
-          until: (over) => over,
-          schedule: Schedule.spaced(Duration.millis(probe.everyMillis))
-        }),
-        Effect.delay(Duration.millis(openMillis)),
+      // Asked again after the sleep: a timer may fire a fraction early.
+      const untilDue: Effect.Effect<void> = Effect.withFiber((fiber) => {
+        const dueInMillis = circuitShell.dueInMillis(shell, fiber, openedGeneration)
+        return dueInMillis === undefined
+          ? Effect.void
+          : Effect.andThen(Effect.sleep(Duration.millis(dueInMillis)), untilDue)
+      })
+      return untilDue.pipe(
+        Effect.andThen(
+          Effect.repeat(round, {
+            until: (over) => over,
+            schedule: Schedule.spaced(Duration.millis(probe.everyMillis))
+          })
+        ),
         // The fiber is the breaker's: the call that opened the circuit has a deadline and a span of its own.
         Effect.updateContext((_: Context.Context<never>) => context),
         Effect.forkIn(scope)

@@ -8,6 +8,7 @@
  * **Gotchas**
  *
  * - Policies read the listeners when they are made, so provide listeners to the Layer that makes the policies.
+ * - Each listener's Layer adds to those below it: stack them with `Layer.provide`. Merged, only one of them counts.
  * - Counters do not travel here: they are numbers in the policies, and read from their snapshots.
  *
  * **Example** (Hearing that a circuit opened)

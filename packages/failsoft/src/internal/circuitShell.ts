@@ -34,14 +34,15 @@ export interface Shell {
     failuresInARow: number
   }
   lastFailureAtMillis: number | undefined
-  /** One rejection serves all calls of a millisecond: making an error is most of what a rejection costs. */
+  /** One rejection serves all calls of a millisecond in one state: making an error is most of what it costs. */
   readonly rejection: {
     atMillis: number
+    generation: number
     result: Effect.Effect<never, ServiceUnavailable>
     untold: number
     toldAtMillis: number
   }
-  startProber: ((openedGeneration: number, openMillis: number) => Effect.Effect<unknown>) | undefined
+  startProber: ((openedGeneration: number) => Effect.Effect<unknown>) | undefined
 }
 
 /** A closed circuit that has seen nothing. */
@@ -60,6 +61,7 @@ export const make = (
   lastFailureAtMillis: undefined,
   rejection: {
     atMillis: Number.NaN,
+    generation: 0,
     result: Effect.never,
     untold: 0,
     toldAtMillis: Number.NEGATIVE_INFINITY
@@ -92,7 +94,7 @@ const take = (
       Ref.modify(shell.state, Circuit.admit(shell.config, nowMillis)),
       (result): Effect.Effect<admission.Taken<Circuit.Permit>, ServiceUnavailable> =>
         result._tag === "Rejected"
-          ? reject(shell, fiber, nowMillis, result.retryAfterMillis)
+          ? reject(shell, fiber, nowMillis, result)
           : Effect.succeed({
               permit: result.permit,
               announce: result.transition === undefined ? undefined : announce(shell, result.transition)
@@ -151,14 +153,15 @@ const reject = (
   shell: Shell,
   fiber: Fiber.Fiber<unknown, unknown>,
   nowMillis: number,
-  retryAfterMillis: number | undefined
+  { generation, retryAfterMillis }: Extract<Circuit.Admission, { readonly _tag: "Rejected" }>
 ): Effect.Effect<never, ServiceUnavailable> => {
   const { rejection } = shell
   shell.counters.rejected++
   rejection.untold++
   const atMillis = Math.floor(nowMillis)
-  if (rejection.atMillis === atMillis) return rejection.result
+  if (rejection.atMillis === atMillis && rejection.generation === generation) return rejection.result
   rejection.atMillis = atMillis
+  rejection.generation = generation
   rejection.result = Effect.fail(
     new ServiceUnavailable({
       service: shell.name,
@@ -204,7 +207,7 @@ const announce = (shell: Shell, transition: Circuit.Transition): Effect.Effect<v
       case "open":
         return shell.startProber === undefined
           ? told
-          : Effect.andThen(shell.startProber(transition.generation, transition.openMillis), told)
+          : Effect.andThen(shell.startProber(transition.generation), told)
       case "half_open":
         return told
       case "closed":
@@ -238,6 +241,22 @@ const eventOf = (shell: Shell, transition: Circuit.Transition, atMillis: number)
 /** Whether a call would be rejected because the circuit is open and not due. */
 export const isOpen = (shell: Shell, fiber: Fiber.Fiber<unknown, unknown>): boolean =>
   Circuit.stateName(Ref.getUnsafe(shell.state), monotonicMillis(fiber)) === "open"
+
+/** Time until the opening of that generation is due, or `undefined` when it is due or over. */
+export const dueInMillis = (
+  shell: Shell,
+  fiber: Fiber.Fiber<unknown, unknown>,
+  openedGeneration: number
+): number | undefined => {
+  const circuit = Ref.getUnsafe(shell.state)
+  return circuit.generation === openedGeneration
+    ? Circuit.dueInMillis(circuit, monotonicMillis(fiber))
+    : undefined
+}
+
+/** Whether a call would be admitted now. Takes nothing. */
+export const wouldAdmit = (shell: Shell, fiber: Fiber.Fiber<unknown, unknown>): boolean =>
+  Circuit.admit(shell.config, monotonicMillis(fiber))(Ref.getUnsafe(shell.state))[0]._tag === "Admitted"
 
 /** What the circuit looks like now. */
 export const snapshot = (shell: Shell, fiber: Fiber.Fiber<unknown, unknown>): Health.CircuitSnapshot => {

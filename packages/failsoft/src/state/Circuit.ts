@@ -72,7 +72,11 @@ export interface Permit {
 
 export type Admission =
   | { readonly _tag: "Admitted"; readonly permit: Permit; readonly transition: Transition | undefined }
-  | { readonly _tag: "Rejected"; readonly retryAfterMillis: number | undefined }
+  | {
+      readonly _tag: "Rejected"
+      readonly generation: number
+      readonly retryAfterMillis: number | undefined
+    }
 
 export type Transition =
   | {
@@ -112,7 +116,14 @@ export const admit =
         return [admitted(circuit, undefined), circuit]
       case "Open": {
         if (nowMillis < circuit.untilMillis) {
-          return [{ _tag: "Rejected", retryAfterMillis: circuit.untilMillis - nowMillis }, circuit]
+          return [
+            {
+              _tag: "Rejected",
+              generation: circuit.generation,
+              retryAfterMillis: circuit.untilMillis - nowMillis
+            },
+            circuit
+          ]
         }
         const generation = circuit.generation + 1
         return [
@@ -132,7 +143,8 @@ export const admit =
         const live = circuit.probes.filter(
           (probe) => nowMillis - probe.admittedAtMillis < config.probeMaxAgeMillis
         )
-        if (live.length >= config.probes) return [{ _tag: "Rejected", retryAfterMillis: undefined }, circuit]
+        if (live.length >= config.probes)
+          return [{ _tag: "Rejected", generation: circuit.generation, retryAfterMillis: undefined }, circuit]
         const probe = { id: circuit.nextProbe, admittedAtMillis: nowMillis }
         return [
           admitted({ generation: circuit.generation, probe: probe.id }, undefined),
