@@ -6,7 +6,7 @@ import { parseArgs } from "node:util"
 import { benches } from "./benches.ts"
 import type { Bench, Row } from "./core.ts"
 import { load, machine } from "./machine.ts"
-import { reportOf, textOf } from "./report.ts"
+import { jsonOf, reportOf, textOf } from "./report.ts"
 import { measure } from "./rounds.ts"
 import { verify } from "./verify.ts"
 
@@ -92,7 +92,7 @@ const main = async () => {
     loadAfter: load()
   })
   const text = textOf(report)
-  const json = JSON.stringify(report, undefined, 2)
+  const json = jsonOf(report)
   if (values.save) {
     const folder = join(import.meta.dirname, "reports")
     mkdirSync(folder, { recursive: true })

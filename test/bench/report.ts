@@ -148,6 +148,16 @@ const circumstancesText = (given: Circumstances): string => {
   ].join("\n")
 }
 
+/** The report for programs, in JSON. Digits that are noise are left out, and the rounds of a candidate stay on a line. */
+export const jsonOf = (report: Report): string =>
+  JSON.stringify(
+    report,
+    (_, value: unknown) => (typeof value === "number" ? Number(value.toPrecision(6)) : value),
+    2
+  ).replaceAll(/\[[\d.,\s]+\]/g, (numbers) =>
+    numbers.replaceAll(/\s+/g, " ").replace("[ ", "[").replace(" ]", "]")
+  )
+
 /** The report for people, in Markdown. */
 export const textOf = ({ bench, circumstances, notes, rows, targets }: Report): string =>
   [

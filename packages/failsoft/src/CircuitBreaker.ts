@@ -51,7 +51,7 @@ import type * as Take from "effect/Take"
 import * as Health from "./Health.ts"
 import type { InvalidOption } from "./InvalidOption.ts"
 import * as circuitShell from "./internal/circuitShell.ts"
-import { ConfigBoolean, ConfigDuration, ConfigNumber } from "./internal/config.ts"
+import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct } from "./internal/config.ts"
 import * as options from "./internal/options.ts"
 import * as Outcome from "./Outcome.ts"
 import * as PolicyEvent from "./PolicyEvent.ts"
@@ -180,7 +180,7 @@ export const layer = <I, R = never>(
  * The options as configuration holds them, all of them optional: `enabled`, `failures` (in a row), `openDuration`,
  * `maxOpenDuration`, and for half-open `probes`, `successes` and `maxWait`. Bare numbers of durations are seconds.
  */
-export const ConfigSchema = Schema.Struct({
+export const ConfigSchema = ConfigStruct({
   enabled: Schema.optionalKey(ConfigBoolean),
   failures: Schema.optionalKey(ConfigNumber),
   openDuration: Schema.optionalKey(ConfigDuration),

@@ -22,16 +22,16 @@
  */
 import * as Schema from "effect/Schema"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
-import { ConfigBoolean, ConfigDuration, ConfigNumber } from "./internal/config.ts"
+import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct } from "./internal/config.ts"
 import * as Retry from "./Retry.ts"
 
-export { ConfigBoolean, ConfigDuration, ConfigNumber }
+export { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct }
 
 /**
  * The stages of a policy: `deadline`, `attemptTimeout`, `retry` (see `Retry.ConfigSchema`) and `breaker` (see
  * `CircuitBreaker.ConfigSchema`); `enabled: false` switches the whole policy off.
  */
-export const PolicyConfig = Schema.Struct({
+export const PolicyConfig = ConfigStruct({
   enabled: Schema.optionalKey(ConfigBoolean),
   deadline: Schema.optionalKey(ConfigDuration),
   attemptTimeout: Schema.optionalKey(ConfigDuration),

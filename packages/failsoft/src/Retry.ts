@@ -44,7 +44,7 @@ import * as Schema from "effect/Schema"
 import * as Deadline from "./Deadline.ts"
 import type { InvalidOption } from "./InvalidOption.ts"
 import { monotonicMillis, wallMillis } from "./internal/clock.ts"
-import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigWord } from "./internal/config.ts"
+import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct, ConfigWord } from "./internal/config.ts"
 import * as options from "./internal/options.ts"
 import * as Outcome from "./Outcome.ts"
 import * as PolicyEvent from "./PolicyEvent.ts"
@@ -165,7 +165,7 @@ export const layer = <I>(key: Context.Key<I, Retry>, given: Options): Layer.Laye
  * The options as configuration holds them, all of them optional: `enabled`, `attempts`, `base`, `factor`, `cap`,
  * `jitter` and `maxRetryAfter`. Bare numbers of durations are seconds.
  */
-export const ConfigSchema = Schema.Struct({
+export const ConfigSchema = ConfigStruct({
   enabled: Schema.optionalKey(ConfigBoolean),
   attempts: Schema.optionalKey(ConfigNumber),
   base: Schema.optionalKey(ConfigDuration),

@@ -153,7 +153,7 @@ export const make: (
           given.probePath === undefined
             ? undefined
             : {
-                effect: probe(name, send, given.probePath, attemptTimeout),
+                effect: probe(name, send, given.probePath, attemptTimeout, given.deadline),
                 every: given.probeEvery ?? "5 seconds"
               }
       }
@@ -178,7 +178,7 @@ export const layer = <I>(
  * The options as configuration holds them: `url`, which is required, the fields of `PolicyConfig`, `probePath`,
  * `probeEvery` and `maxBodyBytes`. Bare numbers of durations are seconds.
  */
-export const ConfigSchema = Schema.Struct({
+export const ConfigSchema = PolicyConfig.ConfigStruct({
   ...PolicyConfig.PolicyConfig.fields,
   url: Schema.String,
   probePath: Schema.optionalKey(Schema.String),
@@ -230,14 +230,23 @@ const execute = (
     }
   )
 
-/** A service that hangs must not hold the slot of the half-open circuit longer than an attempt may take. */
+/**
+ * A service that is too slow for every call must not pass for well, nor hold the slot of the half-open circuit: a probe has
+ * the time that an attempt has. The duration is read only when the policy has found it valid.
+ */
 const probe = (
   name: string,
   send: ReturnType<typeof attempt.make>,
   path: string,
-  attemptTimeout: Duration.Input
+  attemptTimeout: Duration.Input,
+  deadline: Duration.Input | undefined
 ): Effect.Effect<HttpClientResponse.HttpClientResponse, ServiceClientError> =>
-  Effect.suspend(() => Deadline.attemptTimeout(send(HttpClientRequest.get(path)), name, attemptTimeout))
+  Effect.suspend(() => {
+    const longest = Duration.fromInputUnsafe(attemptTimeout)
+    const patience =
+      deadline === undefined ? longest : Duration.min(longest, Duration.fromInputUnsafe(deadline))
+    return Deadline.attemptTimeout(send(HttpClientRequest.get(path)), name, patience)
+  })
 
 const wasSent = ({ reason }: ServiceUnavailable): boolean =>
   reason._tag === "TimedOut" && Duration.isGreaterThan(reason.after, Duration.zero)

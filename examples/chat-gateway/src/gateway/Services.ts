@@ -77,11 +77,7 @@ export const answerOf =
 const isUnreadable = (error: unknown): boolean =>
   HttpClientError.isHttpClientError(error) && error.reason._tag === "DecodeError"
 
-const Row = ServiceClient.ConfigSchema.annotate({
-  messageUnexpectedKey: `unknown field; allowed: ${Object.keys(ServiceClient.ConfigSchema.fields).join(", ")}`
-})
-
-const Table = Schema.Struct({ services: Schema.Record(Schema.String, Row) })
+const Table = Schema.Struct({ services: Schema.Record(Schema.String, ServiceClient.ConfigSchema) })
 
 /** The table cannot be used: it is missing, is not JSON, or has an entry that is wrong. */
 export class InvalidTable extends Schema.TaggedError<InvalidTable>()("InvalidTable", {

@@ -63,3 +63,11 @@ export const ConfigWord = <const Word extends string>(
   text(words.join(", "), (input) => (words.some((word) => word === input) ? input : undefined)).pipe(
     Schema.decodeTo(Schema.Literals(words))
   )
+
+/** A group of options in configuration. Where unknown fields are refused, the message says which there are. */
+export const ConfigStruct = <const Fields extends Schema.Struct.Fields>(
+  fields: Fields
+): Schema.Struct<Fields> =>
+  Schema.Struct(fields).annotate({
+    messageUnexpectedKey: `unknown field; allowed: ${Object.keys(fields).join(", ")}`
+  })
