@@ -103,11 +103,13 @@ export const attemptTimeout: {
           reason: UnavailableReason.TimedOut({ after: Duration.millis(afterMillis), of })
         })
       )
+    const endWithin = (millis: number) =>
+      Effect.timeoutOrElse(self, { duration: Duration.millis(millis), orElse: () => expire(millis) })
+    const inFull = endWithin(ofMillis)
     return Effect.withFiber((fiber) => {
-      const millis = Math.min(ofMillis, remainingMillis(fiber) ?? ofMillis)
-      return millis <= 0
-        ? expire(0)
-        : Effect.timeoutOrElse(self, { duration: Duration.millis(millis), orElse: () => expire(millis) })
+      const left = remainingMillis(fiber)
+      if (left === undefined || left >= ofMillis) return inFull
+      return left <= 0 ? expire(0) : endWithin(left)
     })
   }
 )

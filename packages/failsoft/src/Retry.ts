@@ -240,21 +240,23 @@ interface Run<A, E, R> {
   readonly shell: Shell
   readonly self: Effect.Effect<A, E, R>
   readonly call: CallOptions<E>
-  waits: Effect.Success<StartWaits> | undefined
 }
 
 const execute = <A, E, R>(
   shell: Shell,
   self: Effect.Effect<A, E, R>,
   call: CallOptions<E>
-): Effect.Effect<A, E | ServiceUnavailable, R> =>
-  Effect.suspend(() => attempt({ shell, self, call, waits: undefined }, 1))
+): Effect.Effect<A, E | ServiceUnavailable, R> => attempt({ shell, self, call }, 1, shell.startWaits)
 
-const attempt = <A, E, R>(run: Run<A, E, R>, number: number): Effect.Effect<A, E | ServiceUnavailable, R> =>
+const attempt = <A, E, R>(
+  run: Run<A, E, R>,
+  number: number,
+  startWaits: StartWaits
+): Effect.Effect<A, E | ServiceUnavailable, R> =>
   Effect.catchIf(
     run.self,
     (error) => isTransient(run, error),
-    (error) => afterFailure(run, number, error)
+    (error) => Effect.flatMap(startWaits, (waits) => afterFailure(run, number, waits, error))
   )
 
 const isTransient = <A, E, R>({ call, shell }: Run<A, E, R>, error: E): boolean => {
@@ -280,9 +282,10 @@ const isTransient = <A, E, R>({ call, shell }: Run<A, E, R>, error: E): boolean 
 const afterFailure = <A, E, R>(
   run: Run<A, E, R>,
   number: number,
+  waits: Effect.Success<StartWaits>,
   error: E
 ): Effect.Effect<A, E | ServiceUnavailable, R> =>
-  Effect.flatMap(waitMillisOf(run, number, error), (wait) => {
+  Effect.flatMap(waitMillisOf(run, number, waits, error), (wait) => {
     if (typeof wait === "string") return giveUp(run.shell, number, error, wait)
     const delay = Duration.millis(wait)
     return Effect.withFiber((fiber) =>
@@ -295,21 +298,24 @@ const afterFailure = <A, E, R>(
         delay,
         error: errorName(error)
       })
-    ).pipe(Effect.andThen(Effect.sleep(delay)), Effect.andThen(attempt(run, number + 1)))
+    ).pipe(
+      Effect.andThen(Effect.sleep(delay)),
+      Effect.andThen(attempt(run, number + 1, Effect.succeed(waits)))
+    )
   })
 
 /** How long to wait before the next attempt, or why there is none. */
 const waitMillisOf = <A, E, R>(
   run: Run<A, E, R>,
   number: number,
+  waits: Effect.Success<StartWaits>,
   error: E
 ): Effect.Effect<number | PolicyEvent.GaveUp> =>
   Effect.gen(function* () {
     const { call, shell } = run
     if (number >= shell.attempts) return "attempts"
     if (call.stopWhen !== undefined && (yield* call.stopWhen)) return "circuit"
-    run.waits ??= yield* shell.startWaits
-    const scheduled = yield* run.waits(number, error)
+    const scheduled = yield* waits(number, error)
     if (scheduled === undefined) return "schedule"
     const asked = Duration.toMillis(Outcome.retryAfterOf(error) ?? Duration.zero)
     if (asked > shell.maxRetryAfterMillis) return "retry-after"

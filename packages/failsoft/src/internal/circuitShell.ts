@@ -77,8 +77,14 @@ export const execute = <A, E, R>(
 ): Effect.Effect<A, E | ServiceUnavailable, R> =>
   Effect.withFiber((fiber) => {
     const circuit = Ref.getUnsafe(shell.state)
-    return circuit._tag === "Closed"
-      ? admission.lean(self, (exit) => settle(shell, fiber, circuit, exit, classify))
+    if (circuit._tag === "Closed") {
+      return admission.lean(self, (exit) => settle(shell, fiber, circuit, exit, classify))
+    }
+    // A rejection takes nothing and changes nothing, so it needs no mask.
+    const nowMillis = monotonicMillis(fiber)
+    const [answer] = Circuit.admit(shell.config, nowMillis)(circuit)
+    return answer._tag === "Rejected"
+      ? reject(shell, fiber, nowMillis, answer)
       : admission.masked(self, take(shell, fiber), (permit, exit) =>
           settle(shell, fiber, permit, exit, classify)
         )
@@ -169,7 +175,8 @@ const reject = (
       retryAfter: retryAfterMillis === undefined ? undefined : Duration.millis(Math.ceil(retryAfterMillis))
     })
   )
-  const told =
+  // Suspended, so that a caller interrupted before this is told takes no sum with it.
+  const tell = Effect.suspend(() =>
     nowMillis - rejection.toldAtMillis < tellEveryMillis
       ? shell.emit({
           _tag: "CallRejected",
@@ -178,7 +185,8 @@ const reject = (
           reason: "CircuitOpen"
         })
       : tellRejections(shell, fiber, nowMillis)
-  return Effect.andThen(told, rejection.result)
+  )
+  return Effect.andThen(Effect.uninterruptible(tell), rejection.result)
 }
 
 const tellRejections = (
