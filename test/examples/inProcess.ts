@@ -40,27 +40,18 @@ export const byService = <A>(of: (name: ServiceName) => A): ByService<A> => ({
   external: of("external")
 })
 
-/** How long a service may take in all, and one attempt at it, in the hasty table. */
-export const deadlineMillis = 1_000
-export const attemptMillis = 500
-
 /** The largest answer of a service that is read. */
 export const maxBodyBytes = 100_000
 
 /** Attempts and thresholds as shipped, with waits that a test can sit through. */
-const hasty = (name: ServiceName): object => ({
+const hasty = (name: ServiceName, attemptMillis: number): object => ({
   probePath: "/health",
   probeEvery: "100 millis",
-  deadline: `${deadlineMillis} millis`,
+  deadline: `${2 * attemptMillis} millis`,
   attemptTimeout: `${attemptMillis} millis`,
   maxBodyBytes,
   retry: { ...shipped[name].retry, base: "10 millis" },
-  breaker: {
-    failures: shipped[name].breaker.failures,
-    openDuration: "2 seconds",
-    // Or a probe would wait for a hanging service longer than any call does.
-    maxWait: `${attemptMillis} millis`
-  }
+  breaker: { failures: shipped[name].breaker.failures, openDuration: "2 seconds" }
 })
 
 export interface Options {
@@ -68,6 +59,8 @@ export interface Options {
   readonly rows?: Partial<ByService<object>>
   /** Takes the place of a stand-in. */
   readonly urls?: Partial<ByService<string>>
+  /** How long an attempt may take in the hasty table; a call may take twice as long. */
+  readonly attemptMillis?: number
   readonly requestDeadlineMillis?: number
   readonly trustedProxies?: ReadonlyArray<string>
 }
@@ -96,7 +89,7 @@ export const start = (given: Options = {}): Effect.Effect<Running, never, Scope.
   Effect.gen(function* () {
     const upstreams = yield* startUpstreams
     const services = byService((name) => ({
-      ...(given.rows?.[name] ?? hasty(name)),
+      ...(given.rows?.[name] ?? hasty(name, given.attemptMillis ?? 500)),
       url: given.urls?.[name] ?? `http://127.0.0.1:${upstreams[name].port}`
     }))
     const log: Array<string> = []
