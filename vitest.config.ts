@@ -5,7 +5,12 @@ writeDocExamples()
 
 const load = "test/**/*.load.test.ts"
 /** Tests that start processes or open sockets, and look at the clock on the wall. */
-const real = ["test/examples/**/*.test.ts", "test/http/**/*.test.ts", "test/testing/**/*.test.ts"]
+const real = [
+  "test/examples/**/*.test.ts",
+  "test/http/**/*.test.ts",
+  "test/redis/**/*.test.ts",
+  "test/testing/**/*.test.ts"
+]
 
 export default defineConfig({
   test: {

@@ -17,6 +17,7 @@ const pack = (destination: string): ReadonlyArray<Package> => {
   const folders = globSync("packages/*", { cwd: root })
     .sort()
     .map((folder) => join(root, folder))
+    .filter((folder) => manifestOf(folder).private !== true)
   for (const folder of folders) rmSync(join(folder, "dist"), { recursive: true, force: true })
   run(root, "tsc", "-b", ...folders)
   return folders.map((folder) => {

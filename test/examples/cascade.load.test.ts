@@ -191,7 +191,7 @@ const play = (outage: string, down: ReadonlyArray<ServiceName>, fail: Fault, res
     )
     const run: Run = { outage, down, guarded: ofGuarded, bare: ofBare }
     checkOffered(run)
-    console.log(rowOf(run))
+    console.log(rowOf(run) + cascadesOf(run))
     return run
   }).pipe(Effect.scoped)
 
@@ -254,6 +254,15 @@ const rowOf = (run: Run): string =>
     `${latency(run.guarded)} ms`,
     `${latency(run.bare)} ms`
   ])
+
+/** What failed of the guarded gateway though it need not have, such as `chat 502: 3`. */
+const cascadesOf = (run: Run): string => {
+  const counts = new Map<string, number>()
+  for (const { result, route } of cascadesIn(run.guarded, run.down)) {
+    counts.set(`${route} ${result}`, (counts.get(`${route} ${result}`) ?? 0) + 1)
+  }
+  return [...counts].map(([what, times]) => `\n  guarded: ${what}: ${times}`).join("")
+}
 
 const totalOf = (runs: ReadonlyArray<Run>): string =>
   line([
