@@ -2,7 +2,7 @@
  * Load from an open loop: each request starts on its tick, whether or not earlier ones have ended, and its time is
  * counted from that tick. So a server that stalls cannot slow down the measure of its stalling.
  */
-import { Agent, request } from "node:http"
+import { request } from "node:http"
 
 /** What to send. */
 export interface Request {
@@ -36,7 +36,6 @@ export const fire = async (
   { deadlineMillis, perSecond, seconds }: Load,
   targets: ReadonlyArray<{ readonly port: number; readonly next: Next }>
 ): Promise<ReadonlyArray<ReadonlyArray<Shot>>> => {
-  const agents = targets.map(() => new Agent({ keepAlive: true }))
   const shots = targets.map((): Array<Promise<Shot>> => [])
   const from = performance.now()
   let index = 0
@@ -47,7 +46,7 @@ export const fire = async (
         if (performance.now() < tick) return
         for (const [target, { next, port }] of targets.entries()) {
           const [route, wanted] = next(index)
-          const shot = send({ agent: agents[target], port, wanted, tick, deadlineMillis })
+          const shot = send({ port, wanted, tick, deadlineMillis })
           shots[target]?.push(shot.then((ended) => ({ route, ...ended })))
         }
       }
@@ -55,19 +54,15 @@ export const fire = async (
       resolve()
     }, 1)
   })
-  const ended = await Promise.all(shots.map((ofTarget) => Promise.all(ofTarget)))
-  for (const agent of agents) agent.destroy()
-  return ended
+  return Promise.all(shots.map((ofTarget) => Promise.all(ofTarget)))
 }
 
 const send = ({
-  agent,
   deadlineMillis,
   port,
   tick,
   wanted: { body, ...wanted }
 }: {
-  readonly agent: Agent | undefined
   readonly port: number
   readonly wanted: Request
   readonly tick: number
@@ -79,7 +74,8 @@ const send = ({
       clearTimeout(timer)
       resolve({ result, millis: performance.now() - tick, lagMillis })
     }
-    const sent = request({ ...wanted, host: "127.0.0.1", port, ...(agent === undefined ? {} : { agent }) })
+    // A connection of its own: one that is reused may be closed by the server just as the request is sent.
+    const sent = request({ ...wanted, host: "127.0.0.1", port, agent: false })
     const timer = setTimeout(() => {
       end("late")
       sent.destroy()
