@@ -14,7 +14,7 @@ const real = [
 
 export default defineConfig({
   test: {
-    globalSetup: "test/setup/redis.ts",
+    globalSetup: "test/setup/programs.ts",
     projects: [
       {
         test: {

@@ -81,7 +81,7 @@ export interface Options {
   readonly deadline?: Duration.Input | undefined
   /** The longest that one attempt may take, its body included. Default: `"5 seconds"`. */
   readonly attemptTimeout?: Duration.Input | undefined
-  /** Default: 2 attempts, `Retry.exponential()`. */
+  /** Default: 2 attempts, `Retry.exponential()`. With `enabled: false` one attempt, which fails as several would. */
   readonly retry?: Omit<NonNullable<Policy.Options["retry"]>, "isTransient"> | undefined
   /** Default: `CircuitBreaker`'s own, but for one successful probe that closes the circuit. */
   readonly breaker?: Omit<NonNullable<Policy.Options["breaker"]>, "probe" | "classify"> | undefined
@@ -142,7 +142,9 @@ export const make: (
       attemptTimeout,
       retry: {
         ...given.retry,
-        attempts: given.retry?.attempts ?? 2,
+        // Switched off it is one attempt: what an outage is called must not depend on how often it was asked.
+        enabled: true,
+        attempts: given.retry?.enabled === false ? 1 : (given.retry?.attempts ?? 2),
         isTransient: HttpClient.isTransientError
       },
       breaker: {
