@@ -71,9 +71,15 @@ export const remainingMillis = (fiber: Fiber.Fiber<unknown, unknown>): number | 
 }
 
 /**
+ * What remains of a deadline below this is nothing: no call ends in it, and timers, which count whole milliseconds, fire as
+ * much too early.
+ */
+const leastMillis = 1
+
+/**
  * Ends an attempt that takes longer than `timeout`, or than what remains of the deadline if that is less.
  *
- * Fails with `ServiceUnavailable` (`TimedOut`), naming `service`. When nothing remains, the attempt is not started.
+ * Fails with `ServiceUnavailable` (`TimedOut`), naming `service`. When less than a millisecond remains, the attempt is not started.
  * Whether the expiry counts against the dependency is for the circuit breaker around it: it does if the attempt had at
  * least half of `timeout`.
  */
@@ -109,7 +115,7 @@ export const attemptTimeout: {
     return Effect.withFiber((fiber) => {
       const left = remainingMillis(fiber)
       if (left === undefined || left >= ofMillis) return inFull
-      return left <= 0 ? expire(0) : endWithin(left)
+      return left < leastMillis ? expire(0) : endWithin(Math.ceil(left))
     })
   }
 )
