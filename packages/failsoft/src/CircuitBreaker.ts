@@ -268,10 +268,7 @@ const proberOf = <R>(
     )
     return (openedGeneration) => {
       // Half-open is the generation after the opening; any later one belongs to another opening.
-      const isOver = Effect.sync(() => {
-        const circuit = Ref.getUnsafe(shell.state)
-        return circuit._tag === "Closed" || circuit.generation > openedGeneration + 1
-      })
+      const isOver = Effect.sync(() => Ref.getUnsafe(shell.state).generation > openedGeneration + 1)
       // While a call holds the slot there is nothing to probe, and a refusal would count as a caller's.
       const probeIfRoom = Effect.withFiber((fiber) =>
         circuitShell.wouldAdmit(shell, fiber) ? Effect.exit(attempt) : Effect.void
