@@ -103,7 +103,7 @@ describe("every policy", () => {
     "Composition",
     "Anti-patterns"
   ]
-  const policies = policiesOf(filesOf("packages/failsoft/src/**/*.ts"))
+  const policies = [...policiesOf(filesOf("packages/failsoft/src/**/*.ts")), "Degradable"]
 
   it.each(policies)("%s has a test, a page and a line in the index", (name) => {
     const page = `docs/policies/${name.replace(/(?<=[a-z])(?=[A-Z])/g, "-").toLowerCase()}.md`

@@ -2,6 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { Cause, Data, Deferred, Duration, Effect, Exit, Fiber, Schedule, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { CircuitBreaker, Health, Outcome, PolicyEvent, ServiceUnavailable } from "failsoft"
+import { circuits } from "./health.ts"
 import { hearing, transitionsIn } from "./hearing.ts"
 
 const answer = Effect.succeed("answer")
@@ -810,15 +811,13 @@ describe("a breaker that is switched off", () => {
 describe("health", () => {
   it.effect("shows a breaker for as long as it lives", () =>
     Effect.gen(function* () {
-      const { components } = yield* Health.Health
       const scope = yield* Scope.make()
       const breaker = yield* brief().pipe(Effect.provideService(Scope.Scope, scope))
-      const [component] = yield* components
-      expect(component?.name).toBe("billing")
+      expect(yield* circuits).toMatchObject([{ name: "billing" }])
       yield* times(1, breaker.execute(refused))
-      expect(yield* component?.circuit ?? Effect.never).toEqual(yield* breaker.snapshot)
+      expect(yield* circuits).toEqual([yield* breaker.snapshot])
       yield* Scope.close(scope, Exit.void)
-      expect(yield* components).toEqual([])
+      expect(yield* circuits).toEqual([])
     }).pipe(Effect.provide(Health.layer))
   )
 })

@@ -1,8 +1,14 @@
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Exit, Layer, Scope } from "effect"
 import { CircuitBreaker, Health } from "failsoft"
+import { makeGreeter } from "./greeter.ts"
+import { circuits } from "./health.ts"
 
-const named = (name: string): Health.Component => ({ name, circuit: Effect.die("not asked") })
+const named = (name: string): Health.Component => ({
+  _tag: "Circuit",
+  name,
+  circuit: Effect.die("not asked")
+})
 
 const names = Effect.flatMap(Health.Health, ({ components }) =>
   Effect.map(components, (all) => all.map(({ name }) => name))
@@ -36,21 +42,30 @@ describe("the registry", () => {
   it.effect("computes a report when it is asked for one", () =>
     Effect.gen(function* () {
       const breaker = yield* CircuitBreaker.make({ name: "billing", trip: CircuitBreaker.consecutive(1) })
-      const { components } = yield* Health.Health
-      const states = Effect.flatMap(components, (all) => Effect.all(all.map(({ circuit }) => circuit))).pipe(
-        Effect.map((all) => all.map(({ state }) => state))
-      )
+      const states = Effect.map(circuits, (all) => all.map(({ state }) => state))
       expect(yield* states).toEqual(["closed"])
       yield* Effect.exit(breaker.execute(Effect.fail("refused")))
       expect(yield* states).toEqual(["open"])
     }).pipe(Effect.provide(Health.layer))
   )
 
+  it.effect("holds circuits and Layers side by side", () =>
+    Effect.gen(function* () {
+      yield* CircuitBreaker.make({ name: "billing" })
+      yield* makeGreeter({})
+      const { components } = yield* Health.Health
+      const all = yield* components
+      expect(all.map(({ _tag, name }) => [_tag, name])).toEqual([
+        ["Circuit", "billing"],
+        ["Layer", "greeter"]
+      ])
+    }).pipe(Effect.provide(Health.layer))
+  )
+
   it.effect("shows a breaker that is switched off", () =>
     Effect.gen(function* () {
       yield* CircuitBreaker.make({ name: "billing", enabled: false })
-      const [component] = yield* Effect.flatMap(Health.Health, ({ components }) => components)
-      expect(yield* component?.circuit ?? Effect.void).toMatchObject({ enabled: false, state: "closed" })
+      expect(yield* circuits).toMatchObject([{ enabled: false, state: "closed" }])
     }).pipe(Effect.provide(Health.layer))
   )
 

@@ -136,6 +136,43 @@ const examples: ReadonlyArray<Example> = [
       message: "billing: 120 calls rejected",
       annotations: { ...told, reason: "CircuitOpen", count: 120 }
     }
+  },
+  {
+    event: {
+      _tag: "DegradedStart",
+      ...common,
+      because: "unavailable",
+      error: { tag: "ServiceUnavailable", name: "ServiceUnavailable" }
+    },
+    line: {
+      level: "Warn",
+      message: "billing: started degraded, the primary is unavailable",
+      annotations: { ...told, because: "unavailable", error: "ServiceUnavailable" }
+    }
+  },
+  {
+    event: { _tag: "DegradedStart", ...common, because: "timeout", error: undefined },
+    line: {
+      level: "Warn",
+      message: "billing: started degraded, the primary took too long",
+      annotations: { ...told, because: "timeout" }
+    }
+  },
+  {
+    event: { _tag: "DegradedStart", ...common, because: "background", error: undefined },
+    line: {
+      level: "Warn",
+      message: "billing: started degraded, the primary is built in the background",
+      annotations: { ...told, because: "background" }
+    }
+  },
+  {
+    event: { _tag: "ReturnedToPrimary", ...common, attempts: 3, after: Duration.seconds(90) },
+    line: {
+      level: "Info",
+      message: "billing: back on the primary after 1m 30s",
+      annotations: { ...told, attempts: 3, after: "1m 30s" }
+    }
   }
 ]
 
@@ -221,7 +258,11 @@ describe("levels", () => {
         "Warn",
         "Error",
         "Trace",
-        "Warn"
+        "Warn",
+        "Warn",
+        "Warn",
+        "Warn",
+        "Info"
       ])
     }).pipe(Effect.provide(Levels.pipe(Layer.provideMerge(layer))))
   })

@@ -58,7 +58,7 @@ describe.each(Object.entries(doors))("over %s", (_, open) => {
     Effect.gen(function* () {
       const health = yield* makeHealth
       for (const circuit of circuits) {
-        yield* health.register({ name: circuit.name, circuit: Effect.succeed(circuit) })
+        yield* health.register({ _tag: "Circuit", name: circuit.name, circuit: Effect.succeed(circuit) })
       }
       return yield* gateway(health, options)
     })
@@ -131,6 +131,46 @@ describe.each(Object.entries(doors))("over %s", (_, open) => {
         const alive = yield* ask("/livez")
         expect([alive.status, alive.json]).toEqual([200, { status: "pass" }])
         expect(route.text + alive.text).not.toContain("billing")
+      })
+  )
+
+  it.live.each([
+    { built: true, degraded: false, state: "closed", status: "ok", ready: "healthy" },
+    { built: false, degraded: true, state: "closed", status: "degraded", ready: "degraded" },
+    { built: true, degraded: true, state: "open", status: "degraded", ready: "degraded" },
+    { built: true, degraded: true, state: "half_open", status: "degraded", ready: "degraded" }
+  ] as const)(
+    "a Layer that is built $built, degraded $degraded and has a circuit that is $state is $ready at worst, critical or not",
+    ({ built, degraded, ready, state, status }) =>
+      Effect.gen(function* () {
+        const health = yield* makeHealth
+        yield* health.register({ _tag: "Circuit", name: "auth", circuit: Effect.succeed(snapshot("auth")) })
+        const circuit = snapshot("cache", { state, failuresInARow: 3 })
+        yield* health.register({
+          _tag: "Layer",
+          name: "cache",
+          layer: Effect.succeed({ name: "cache", built, degraded, sinceMillis: noon, circuit })
+        })
+        const { ask } = yield* gateway(health, { critical: ["cache"] })
+        const detail = yield* ask("/health/ready")
+        expect([detail.status, detail.json]).toEqual([
+          200,
+          {
+            status: ready,
+            checks: {
+              auth: { status: "ok", enabled: true, initialized: true, circuit_breaker: "closed" },
+              cache: { status, enabled: true, initialized: built, circuit_breaker: state }
+            }
+          }
+        ])
+        expect(yield* ask("/readyz")).toMatchObject({ status: 200, json: { status: "pass" } })
+        // Its circuit is one among the others.
+        const one = wire({ state, failure_count: 3 })
+        expect((yield* ask("/health/circuit-breaker/cache")).json).toEqual(one)
+        expect((yield* ask("/health/circuit-breaker")).json).toEqual({
+          ...one,
+          services: { auth: wire(), cache: one }
+        })
       })
   )
 

@@ -3,6 +3,7 @@ import type { ServiceClient } from "@failsoft/http"
 import { Duration, Effect, Exit, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import { CircuitBreaker, Health, PolicyEvent } from "failsoft"
+import { circuits } from "../failsoft/health.ts"
 import * as Server from "./server.ts"
 
 const { eventually, makeClient, reply, scripted, serve } = Server
@@ -163,11 +164,7 @@ describe("the circuit", () => {
   it.effect("is a component of health, named as the client, as long as its scope lives", () =>
     Effect.gen(function* () {
       const transport = scripted(up)
-      const names = Effect.flatMap(Health.Health, ({ components }) =>
-        Effect.flatMap(components, (all) =>
-          Effect.forEach(all, ({ circuit }) => Effect.map(circuit, ({ enabled, name }) => [name, enabled]))
-        )
-      )
+      const names = Effect.map(circuits, (all) => all.map(({ enabled, name }) => [name, enabled]))
       const inside = yield* Effect.scoped(Effect.andThen(make(transport, {}), names))
       const without = yield* Effect.scoped(Effect.andThen(make(transport, { enabled: false }), names))
       expect([inside, without, yield* names]).toEqual([[["billing", true]], [["billing", false]], []])

@@ -46,7 +46,7 @@ export const aProbeNeedsNothingOfTheCalls = (breaker: CircuitBreaker.CircuitBrea
 
 export const healthIsNotNeeded = (): void => {
   expectTypeOf<Effect.Services<ReturnType<typeof CircuitBreaker.make<never>>>>().toEqualTypeOf<Scope.Scope>()
-  expectTypeOf(Health.register({ name: "redis", circuit: Effect.never })).toEqualTypeOf<
+  expectTypeOf(Health.register({ _tag: "Circuit", name: "redis", circuit: Effect.never })).toEqualTypeOf<
     Effect.Effect<void, never, Scope.Scope>
   >()
 }

@@ -142,7 +142,7 @@ export const make: <R = never>(
   const { name } = given
   if (given.enabled === false) {
     const off = switchedOff(name)
-    yield* Health.register({ name, circuit: off.snapshot })
+    yield* Health.register({ _tag: "Circuit", name, circuit: off.snapshot })
     return off
   }
 
@@ -154,7 +154,7 @@ export const make: <R = never>(
   if (probe !== undefined) shell.startProber = yield* proberOf(shell, probe, classifyByDefault)
 
   const snapshot = Effect.withFiber((fiber) => Effect.succeed(circuitShell.snapshot(shell, fiber)))
-  yield* Health.register({ name, circuit: snapshot })
+  yield* Health.register({ _tag: "Circuit", name, circuit: snapshot })
   return {
     name,
     execute: (self) => circuitShell.execute(shell, self, classifyByDefault),

@@ -1,8 +1,8 @@
 /**
  * The registry of what can be degraded, read by health routes and by people.
  *
- * Policies that are made where `Health` is provided appear by themselves, and disappear with their scope. A report is
- * computed when it is asked for, and does no I/O.
+ * Circuits and degradable Layers that are made where `Health` is provided appear by themselves, and disappear with their
+ * scope. A report is computed when it is asked for, and does no I/O.
  */
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
@@ -43,11 +43,23 @@ export interface CircuitSnapshot {
   readonly halfOpenIn: Duration.Duration | undefined
 }
 
-/** Something that may be degraded. */
-export interface Component {
+/** What a degradable Layer looks like at one moment. */
+export interface LayerSnapshot {
   readonly name: string
-  readonly circuit: Effect.Effect<CircuitSnapshot>
+  /** Whether the primary has been built. */
+  readonly built: boolean
+  /** Whether the degraded service answers, for some calls or all: the primary is not built, or its circuit not closed. */
+  readonly degraded: boolean
+  /** Wall-clock milliseconds since 1970 at which the primary was built; before that, at which the Layer began to build it. */
+  readonly sinceMillis: number
+  /** The circuit in front of the primary. It is no component of its own. */
+  readonly circuit: CircuitSnapshot
 }
+
+/** Something that may be degraded: a circuit that stands by itself, or a degradable Layer with its circuit. */
+export type Component =
+  | { readonly _tag: "Circuit"; readonly name: string; readonly circuit: Effect.Effect<CircuitSnapshot> }
+  | { readonly _tag: "Layer"; readonly name: string; readonly layer: Effect.Effect<LayerSnapshot> }
 
 /** The components of an application. */
 export class Health extends Context.Service<

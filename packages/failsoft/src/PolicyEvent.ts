@@ -114,11 +114,57 @@ export interface CallsRejected {
   readonly count: number
 }
 
+/** The Layer `policy` started without its primary. `because` says why the start did not wait any longer. */
+export interface DegradedStart {
+  readonly _tag: "DegradedStart"
+  readonly policy: string
+  readonly atMillis: number
+  readonly because: "unavailable" | "timeout" | "background"
+  /** What the first attempt to build the primary failed with, where it failed. */
+  readonly error: ErrorName | undefined
+}
+
+/** The primary of `policy`, without which it had started, was built at attempt number `attempts`. */
+export interface ReturnedToPrimary {
+  readonly _tag: "ReturnedToPrimary"
+  readonly policy: string
+  readonly atMillis: number
+  readonly attempts: number
+  /** The time since the first attempt began. */
+  readonly after: Duration.Duration
+}
+
+/** What was written in this process while `policy` was away was given up: `count` keys. */
+export interface HeldWritesDiscarded {
+  readonly _tag: "HeldWritesDiscarded"
+  readonly policy: string
+  readonly atMillis: number
+  readonly count: number
+}
+
+/** What was written in this process while `policy` was away has been sent: `count` commands, and `lost` that failed. */
+export interface HeldWritesReplayed {
+  readonly _tag: "HeldWritesReplayed"
+  readonly policy: string
+  readonly atMillis: number
+  readonly count: number
+  readonly lost: number
+}
+
 /** A change of a circuit's state. */
 export type Transition = CircuitOpened | CircuitHalfOpened | CircuitClosed
 
 /** Everything that a policy may tell. */
-export type PolicyEvent = Transition | RetryScheduled | AttemptsExhausted | CallRejected | CallsRejected
+export type PolicyEvent =
+  | Transition
+  | RetryScheduled
+  | AttemptsExhausted
+  | CallRejected
+  | CallsRejected
+  | DegradedStart
+  | ReturnedToPrimary
+  | HeldWritesDiscarded
+  | HeldWritesReplayed
 
 /** A synchronous receiver of events. */
 export type Listener = (event: PolicyEvent) => void
@@ -139,14 +185,18 @@ const defaultLevels: Levels = {
   RetryScheduled: "Warn",
   AttemptsExhausted: "Error",
   CallRejected: "Debug",
-  CallsRejected: "Warn"
+  CallsRejected: "Warn",
+  DegradedStart: "Warn",
+  ReturnedToPrimary: "Info",
+  HeldWritesDiscarded: "Warn",
+  HeldWritesReplayed: "Info"
 }
 
 /**
  * Log levels by kind of event.
  *
- * Default: an opening and spent attempts at `Error`, a retry and rejections (summed by the minute) at `Warn`, the
- * other transitions at `Info`, single rejections at `Debug`.
+ * Default: an opening and spent attempts at `Error`; a retry, rejections (summed by the minute), a degraded start
+ * and held writes given up at `Warn`; the other transitions, the return to a primary and held writes sent at `Info`; single rejections at `Debug`.
  */
 export const LogLevels: Context.Reference<Levels> = Context.Reference("failsoft/PolicyEvent/LogLevels", {
   defaultValue: () => defaultLevels
@@ -322,5 +372,35 @@ const describe = (event: PolicyEvent): { message: string; annotations: Record<st
         message: `${event.policy}: ${event.count} ${event.count === 1 ? "call" : "calls"} rejected`,
         annotations: { ...common, reason: event.reason, count: event.count }
       }
+    case "DegradedStart":
+      return {
+        message: `${event.policy}: started degraded, ${degradedBecause[event.because]}`,
+        annotations: {
+          ...common,
+          because: event.because,
+          ...(event.error === undefined ? {} : { error: event.error.tag ?? event.error.name })
+        }
+      }
+    case "ReturnedToPrimary":
+      return {
+        message: `${event.policy}: back on the primary after ${Duration.format(event.after)}`,
+        annotations: { ...common, attempts: event.attempts, after: Duration.format(event.after) }
+      }
+    case "HeldWritesDiscarded":
+      return {
+        message: `${event.policy}: gave up the held writes of ${event.count} ${event.count === 1 ? "key" : "keys"}`,
+        annotations: { ...common, count: event.count }
+      }
+    case "HeldWritesReplayed":
+      return {
+        message: `${event.policy}: sent ${event.count} held writes, lost ${event.lost}`,
+        annotations: { ...common, count: event.count, lost: event.lost }
+      }
   }
+}
+
+const degradedBecause: { readonly [Reason in DegradedStart["because"]]: string } = {
+  unavailable: "the primary is unavailable",
+  timeout: "the primary took too long",
+  background: "the primary is built in the background"
 }

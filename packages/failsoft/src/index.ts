@@ -3,14 +3,17 @@
  */
 export * as CircuitBreaker from "./CircuitBreaker.ts"
 export * as Deadline from "./Deadline.ts"
+export * as Degradable from "./Degradable.ts"
 export * as Health from "./Health.ts"
 export { InvalidOption } from "./InvalidOption.ts"
+export * as Lru from "./Lru.ts"
 export * as Outcome from "./Outcome.ts"
 export * as Policies from "./Policies.ts"
 export * as Policy from "./Policy.ts"
 export * as PolicyConfig from "./PolicyConfig.ts"
 export * as PolicyEvent from "./PolicyEvent.ts"
 export * as Retry from "./Retry.ts"
+export * as Served from "./Served.ts"
 export {
   Ambiguous,
   type ErrorName,

@@ -1,9 +1,10 @@
 /**
  * Health over HTTP: is the process alive, should it get traffic, and what is degraded.
  *
- * Components appear by themselves: every circuit that is made where `Health` is provided. State is computed when it is
- * asked for, so an open circuit that is due reads `half_open`, and no handler does I/O. An open circuit is *degraded*,
- * not down, unless its service is named critical: a shared dependency must not take every replica out of rotation.
+ * Components appear by themselves: every circuit and every degradable Layer that is made where `Health` is provided. State
+ * is computed when it is asked for, so an open circuit that is due reads `half_open`, and no handler does I/O. An open
+ * circuit is *degraded*, not down, unless its service is named critical: a shared dependency must not take every replica out
+ * of rotation. A degradable Layer is never more than degraded.
  *
  * | path | answers | status |
  * | --- | --- | --- |
@@ -63,22 +64,15 @@ export const layer = (
   const critical = new Set(options?.critical)
   return HttpRouter.addAll(
     Effect.map(Health.Health, (health) => {
-      const circuits = Effect.flatMap(
+      const checks = Effect.flatMap(
         health.components,
-        Effect.forEach((component) => component.circuit)
+        Effect.forEach((component) => checkOf(component, critical))
       )
+      const circuits = Effect.map(checks, (all) => all.map(({ circuit }) => circuit))
       return [
         HttpRouter.route("GET", "/livez", answer(200, { status: "pass" })),
-        HttpRouter.route(
-          "GET",
-          "/readyz",
-          Effect.flatMap(circuits, (all) => readyz(all, critical))
-        ),
-        HttpRouter.route(
-          "GET",
-          "/health/ready",
-          Effect.flatMap(circuits, (all) => ready(all, critical))
-        ),
+        HttpRouter.route("GET", "/readyz", Effect.flatMap(checks, readyz)),
+        HttpRouter.route("GET", "/health/ready", Effect.flatMap(checks, ready)),
         HttpRouter.route(
           "GET",
           "/health/circuit-breaker",
@@ -96,6 +90,31 @@ const answer = (status: number, content: unknown): Effect.Effect<HttpServerRespo
 
 type Status = "healthy" | "degraded" | "unhealthy"
 
+/** How one component is. */
+interface Check {
+  readonly status: Status
+  /** Whether it can serve by its own means at all: always, but for a Layer whose primary has not been built. */
+  readonly initialized: boolean
+  readonly enabled: boolean
+  readonly circuit: Health.CircuitSnapshot
+}
+
+const checkOf = (component: Health.Component, critical: ReadonlySet<string>): Effect.Effect<Check> =>
+  component._tag === "Circuit"
+    ? Effect.map(component.circuit, (circuit) => ({
+        status: statusOf(circuit, critical),
+        initialized: true,
+        enabled: circuit.enabled,
+        circuit
+      }))
+    : Effect.map(component.layer, ({ built, circuit, degraded }) => ({
+        status: degraded ? "degraded" : "healthy",
+        initialized: built,
+        // Without a circuit in front of its primary it is still there.
+        enabled: true,
+        circuit
+      }))
+
 const statusOf = (circuit: Health.CircuitSnapshot, critical: ReadonlySet<string>): Status =>
   circuit.state === "closed"
     ? "healthy"
@@ -105,28 +124,26 @@ const statusOf = (circuit: Health.CircuitSnapshot, critical: ReadonlySet<string>
 
 const statuses: ReadonlyArray<Status> = ["healthy", "degraded", "unhealthy"]
 
-const worst = (all: ReadonlyArray<Status>): Status =>
-  statuses[Math.max(0, ...all.map((status) => statuses.indexOf(status)))] ?? "healthy"
+const worst = (checks: ReadonlyArray<Check>): Status =>
+  statuses[Math.max(0, ...checks.map(({ status }) => statuses.indexOf(status)))] ?? "healthy"
 
-const readyz = (circuits: ReadonlyArray<Health.CircuitSnapshot>, critical: ReadonlySet<string>) => {
-  const unhealthy = worst(circuits.map((circuit) => statusOf(circuit, critical))) === "unhealthy"
+const readyz = (checks: ReadonlyArray<Check>) => {
+  const unhealthy = worst(checks) === "unhealthy"
   return answer(unhealthy ? 503 : 200, { status: unhealthy ? "fail" : "pass" })
 }
 
-const ready = (circuits: ReadonlyArray<Health.CircuitSnapshot>, critical: ReadonlySet<string>) => {
-  const status = worst(circuits.map((circuit) => statusOf(circuit, critical)))
-  const checks = Object.fromEntries(
-    circuits.map((circuit) => [
-      circuit.name,
-      {
-        status: circuit.state === "closed" ? "ok" : "degraded",
-        enabled: circuit.enabled,
-        initialized: true,
-        circuit_breaker: circuit.state
-      }
-    ])
-  )
-  return answer(status === "unhealthy" ? 503 : 200, { status, checks })
+const ready = (checks: ReadonlyArray<Check>) => {
+  const status = worst(checks)
+  const named = checks.map(({ circuit, enabled, initialized, status }) => [
+    circuit.name,
+    {
+      status: status === "healthy" ? "ok" : "degraded",
+      enabled,
+      initialized,
+      circuit_breaker: circuit.state
+    }
+  ])
+  return answer(status === "unhealthy" ? 503 : 200, { status, checks: Object.fromEntries(named) })
 }
 
 /** One circuit as the wire has it. */
