@@ -8,6 +8,7 @@ const load = "test/**/*.load.test.ts"
 const real = [
   "test/examples/**/*.test.ts",
   "test/http/**/*.test.ts",
+  "test/issues/redis/**/*.test.ts",
   "test/redis/**/*.test.ts",
   "test/testing/**/*.test.ts"
 ]

@@ -63,8 +63,16 @@ for (const module of ${JSON.stringify(modules.filter(isPrivate))}) {
 }
 `
 
-/** Installs the tarballs in an empty project, compiles a program against them with every declaration checked, and runs it. */
-const checkProject = (folder: string, packages: ReadonlyArray<Package>): void => {
+/**
+ * Installs the tarballs in an empty project, compiles a program against them with every declaration checked, and runs it.
+ *
+ * `types` are the type packages that the project has beside.
+ */
+const checkProject = (
+  folder: string,
+  packages: ReadonlyArray<Package>,
+  types: ReadonlyArray<string>
+): void => {
   mkdirSync(folder)
   const write = (file: string, content: object | string) =>
     writeFileSync(
@@ -76,7 +84,12 @@ const checkProject = (folder: string, packages: ReadonlyArray<Package>): void =>
   write("package.json", {
     private: true,
     type: "module",
-    dependencies: { ...tarballs, effect: devDependencies.effect, typescript: devDependencies.typescript }
+    dependencies: {
+      ...tarballs,
+      effect: devDependencies.effect,
+      typescript: devDependencies.typescript,
+      ...Object.fromEntries(types.map((name) => [`@types/${name}`, devDependencies[`@types/${name}`]]))
+    }
   })
   // The packages depend on each other by a version that is not published yet.
   write("pnpm-workspace.yaml", { overrides: tarballs })
@@ -88,7 +101,7 @@ const checkProject = (folder: string, packages: ReadonlyArray<Package>): void =>
       exactOptionalPropertyTypes: true,
       skipLibCheck: false,
       noEmit: true,
-      types: []
+      types
     },
     files: ["program.ts"]
   })
@@ -104,7 +117,10 @@ export const checkPackages = (): void => {
   try {
     const packages = pack(folder)
     packages.forEach(checkTarball)
-    checkProject(join(folder, "project"), packages)
+    // The declarations of ioredis speak of Node's buffers; the other packages must do without.
+    const plain = packages.filter(({ name }) => name !== "@failsoft/redis")
+    checkProject(join(folder, "plain"), plain, [])
+    checkProject(join(folder, "node"), packages, ["node"])
   } finally {
     rmSync(folder, { recursive: true })
   }

@@ -4,11 +4,10 @@ import { join } from "node:path"
 import { performance } from "node:perf_hooks"
 import { parseArgs } from "node:util"
 import { benches } from "./benches.ts"
-import type { Bench, Row } from "./core.ts"
 import { load, machine } from "./machine.ts"
+import type { Bench, Row } from "./model.ts"
 import { jsonOf, reportOf, textOf } from "./report.ts"
-import { measure } from "./rounds.ts"
-import { verify } from "./verify.ts"
+import { facts, measure } from "./rounds.ts"
 
 const usage = `usage: pnpm bench <name> [--json] [--save] [--rounds <number>] [--only <substring>]
 
@@ -80,11 +79,12 @@ const main = async () => {
   const loadBefore = load()
   const startedAt = performance.now()
   tell("verifying that all candidates come to the same outcomes")
-  await verify(bench)
+  await bench.verify()
   const measured = await measure(name, rows, rounds, (round) => tell(`round ${round} of ${rounds}`))
+  const known = bench.facts === undefined || values.only !== "" ? [] : await facts(name, rounds)
 
   const seconds = Math.round((performance.now() - startedAt) / 1000)
-  const report = reportOf(name, bench, measured, {
+  const report = reportOf(name, bench, measured, known, {
     ...machine(),
     rounds,
     seconds,

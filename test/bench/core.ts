@@ -5,66 +5,44 @@ import * as cockatiel from "./candidates/cockatiel.ts"
 import * as effect from "./candidates/effect.ts"
 import * as failsoft from "./candidates/failsoft.ts"
 import * as opossum from "./candidates/opossum.ts"
+import { type Bench, type Candidate, ours, type Row } from "./model.ts"
+import { sample } from "./sampling.ts"
 import type { Subject } from "./subject.ts"
+import { verify } from "./verify.ts"
 
 /** One way to make the call of a row. */
-export interface Candidate {
-  readonly name: string
-  /** A baseline guards nothing, so its outcomes are not those of a guard. */
-  readonly isBaseline?: true
+export interface CoreCandidate extends Candidate {
   /** Guards a call anew. */
   readonly make: (given: Given) => Subject | Promise<Subject>
 }
 
-/** Candidates that do the same thing. */
-export interface Row {
-  readonly id: string
-  readonly title: string
+/** Candidates that guard the same call. */
+export interface CoreRow extends Row {
   readonly circuit: "closed" | "open"
   readonly answers: Answers
   /** Whether the guards retry and time out, beside breaking the circuit. */
   readonly isPipeline: boolean
-  /** The candidate that the others are measured by. */
-  readonly baseline: string
-  readonly candidates: ReadonlyArray<Candidate>
+  readonly candidates: ReadonlyArray<CoreCandidate>
 }
 
-/** A limit on what failsoft costs in a row, as a multiple of the cheapest candidate named in `against`. */
-export interface Target {
-  readonly row: string
-  readonly text: string
-  readonly against: ReadonlyArray<string>
-  readonly atMost: number
-}
+const bareEffect = (name: string): CoreCandidate => ({ name, isBaseline: true, make: bare.effect })
 
-/** What belongs in one table of results. */
-export interface Bench {
-  readonly rows: ReadonlyArray<Row>
-  readonly targets: ReadonlyArray<Target>
-  readonly notes: ReadonlyArray<string>
-}
+const barePromise: CoreCandidate = { name: "bare promise", isBaseline: true, make: bare.promise }
 
-/** The candidate that the targets are for. */
-export const ours = "failsoft"
-
-const bareEffect = (name: string): Candidate => ({ name, isBaseline: true, make: bare.effect })
-
-const barePromise: Candidate = { name: "bare promise", isBaseline: true, make: bare.promise }
-
-const breakers: ReadonlyArray<Candidate> = [
+const breakers: ReadonlyArray<CoreCandidate> = [
   { name: ours, make: failsoft.breaker },
   { name: "Effect", make: effect.breaker },
   { name: "cockatiel", make: cockatiel.breaker },
   { name: "opossum", make: opossum.breaker }
 ]
 
-const pipelines: ReadonlyArray<Candidate> = [
+const pipelines: ReadonlyArray<CoreCandidate> = [
   { name: ours, make: failsoft.pipeline },
   { name: "Effect", make: effect.pipeline },
   { name: "cockatiel", make: cockatiel.pipeline }
 ]
 
-const rows: ReadonlyArray<Row> = [
+const rows: ReadonlyArray<CoreRow> = [
   {
     id: "closed",
     title: "A call through a closed breaker that succeeds at once",
@@ -120,6 +98,8 @@ export const core: Bench = {
       atMost: 0.15
     }
   ],
+  verify: () => verify(rows),
+  sample: (row, candidate) => sample(rows, row, candidate),
   notes: [
     "A process takes the lower quartile of its batches; the table shows median, min and max over processes.",
     "Each process verifies all candidates before it measures one, so that none runs on a runtime that met only itself.",

@@ -28,6 +28,8 @@ export const machine = () => ({
     failsoft: versionOf("packages/failsoft"),
     effect: versionOf("node_modules/effect"),
     cockatiel: versionOf("node_modules/cockatiel"),
-    opossum: versionOf("node_modules/opossum")
+    opossum: versionOf("node_modules/opossum"),
+    ioredis: versionOf("packages/redis/node_modules/ioredis"),
+    "node-redis": versionOf("node_modules/redis")
   }
 })

@@ -1,6 +1,6 @@
 /** What the measurements come to, as data and as text for people. */
-import { type Bench, ours, type Target } from "./core.ts"
 import type { machine } from "./machine.ts"
+import { type Bench, type Fact, ours, type Target } from "./model.ts"
 import type { MeasuredRow } from "./rounds.ts"
 import { median } from "./statistics.ts"
 
@@ -21,6 +21,7 @@ export interface Report {
     readonly title: string
     readonly candidates: ReadonlyArray<CandidateResult>
   }>
+  readonly facts: ReadonlyArray<FactResult>
   readonly targets: ReadonlyArray<TargetResult>
   readonly notes: ReadonlyArray<string>
 }
@@ -38,8 +39,19 @@ interface CandidateResult {
   readonly rounds: ReadonlyArray<number>
 }
 
+/** Milliseconds. No round may take longer than the limit. */
+interface FactResult {
+  readonly text: string
+  readonly atMost: number
+  readonly median: number
+  readonly min: number
+  readonly max: number
+}
+
 interface TargetResult {
   readonly text: string
+  /** A multiple, or nanoseconds. */
+  readonly unit: "times" | "ns"
   readonly atMost: number
   readonly measured: number
   readonly isMet: boolean
@@ -76,15 +88,31 @@ const targetResult = (
   const own = candidates.find(({ name }) => name === ours)
   const others = candidates.filter(({ name }) => against.includes(name))
   if (own === undefined || others.length < against.length) return []
+  if (against.length === 0) {
+    return [{ text, unit: "ns", atMost, measured: own.median, isMet: own.median <= atMost }]
+  }
   const measured = own.median / Math.min(...others.map(({ median }) => median))
-  return [{ text, atMost, measured, isMet: measured <= atMost }]
+  return [{ text, unit: "times", atMost, measured, isMet: measured <= atMost }]
 }
+
+const factResults = (rounds: ReadonlyArray<ReadonlyArray<Fact>>): ReadonlyArray<FactResult> =>
+  (rounds[0] ?? []).map(({ atMostMillis, text }, index) => {
+    const millis = rounds.map((facts) => facts[index]?.millis ?? Number.NaN)
+    return {
+      text,
+      atMost: atMostMillis,
+      median: median(millis),
+      min: Math.min(...millis),
+      max: Math.max(...millis)
+    }
+  })
 
 /** Puts the measurements together. Targets of which a part was not measured are left out. */
 export const reportOf = (
   name: string,
   { notes, targets }: Bench,
   measured: ReadonlyArray<MeasuredRow>,
+  facts: ReadonlyArray<ReadonlyArray<Fact>>,
   circumstances: Circumstances
 ): Report => {
   const rows = measured.map(rowResult)
@@ -92,6 +120,7 @@ export const reportOf = (
     bench: name,
     circumstances,
     rows,
+    facts: factResults(facts),
     targets: targets.flatMap((target) => targetResult(rows, target)),
     notes
   }
@@ -130,11 +159,22 @@ const rowText = ({ candidates, id, title }: Report["rows"][number]): string =>
 const targetsText = (targets: ReadonlyArray<TargetResult>): string =>
   `## Targets\n\n${table([
     [`${ours} costs at most`, "target", "measured", ""],
-    ...targets.map(({ atMost, isMet, measured, text }) => [
+    ...targets.map(({ atMost, isMet, measured, text, unit }) => [
       text,
-      times(atMost),
-      times(measured),
+      unit === "ns" ? `${nanos(atMost)} ns` : times(atMost),
+      unit === "ns" ? `${nanos(measured)} ns` : times(measured),
       isMet ? "met" : "missed"
+    ])
+  ])}`
+
+const factsText = (facts: ReadonlyArray<FactResult>): string =>
+  `## An outage\n\n${table([
+    ["ms", "at most", "median", "min", "max", ""],
+    ...facts.map(({ atMost, max, median, min, text }) => [
+      text,
+      atMost.toFixed(0),
+      ...[median, min, max].map((millis) => millis.toFixed(millis < 10 ? 3 : 0)),
+      max <= atMost ? "met" : "missed"
     ])
   ])}`
 
@@ -159,11 +199,12 @@ export const jsonOf = (report: Report): string =>
   )
 
 /** The report for people, in Markdown. */
-export const textOf = ({ bench, circumstances, notes, rows, targets }: Report): string =>
+export const textOf = ({ bench, circumstances, facts, notes, rows, targets }: Report): string =>
   [
     `# pnpm bench ${bench}`,
     circumstancesText(circumstances),
     ...rows.map(rowText),
+    ...(facts.length === 0 ? [] : [factsText(facts)]),
     ...(targets.length === 0 ? [] : [targetsText(targets)]),
     `## Notes\n\n${notes.map((note) => `- ${note}`).join("\n")}`
   ].join("\n\n")

@@ -8,7 +8,7 @@
 import { execFile } from "node:child_process"
 import { join } from "node:path"
 import { promisify } from "node:util"
-import type { Candidate, Row } from "./core.ts"
+import type { Candidate, Fact, Row } from "./model.ts"
 
 /** What was measured for one candidate: nanoseconds per call, one number for each round. */
 export interface Measured {
@@ -24,18 +24,12 @@ export interface MeasuredRow {
 
 const run = promisify(execFile)
 
-const sample = async (bench: string, row: Row, { name }: Candidate): Promise<number> => {
+const sample = async (...words: ReadonlyArray<string>): Promise<string> => {
   try {
-    const { stdout } = await run(process.execPath, [
-      join(import.meta.dirname, "sample.ts"),
-      bench,
-      row.id,
-      name
-    ])
-    return Number(stdout)
+    return (await run(process.execPath, [join(import.meta.dirname, "sample.ts"), ...words])).stdout
   } catch (error) {
     const told = error instanceof Error && "stderr" in error ? error.stderr : error
-    throw new Error(`${row.id}/${name} could not be measured\n${told}`)
+    throw new Error(`${words.join("/")} could not be measured\n${told}`)
   }
 }
 
@@ -55,9 +49,16 @@ export const measure = async (
     for (const { measured, row } of results) {
       const first = round % measured.length
       for (const { candidate, nanos } of [...measured.slice(first), ...measured.slice(0, first)]) {
-        nanos.push(await sample(bench, row, candidate))
+        nanos.push(Number(await sample(bench, row.id, candidate.name)))
       }
     }
   }
+  return results
+}
+
+/** The facts of a bench, once for each round. */
+export const facts = async (bench: string, rounds: number): Promise<ReadonlyArray<ReadonlyArray<Fact>>> => {
+  const results: Array<ReadonlyArray<Fact>> = []
+  while (results.length < rounds) results.push(JSON.parse(await sample(bench)))
   return results
 }

@@ -1,12 +1,12 @@
 /** Whether a candidate does what it is measured for. A fast guard that guards nothing is worth no number. */
 import assert from "node:assert/strict"
 import { type Answers, attempts, type Dependency, failuresToOpen } from "./calls.ts"
-import type { Bench, Candidate, Row } from "./core.ts"
+import type { CoreCandidate, CoreRow } from "./core.ts"
 import type { Subject } from "./subject.ts"
 
 /** Guards a call to a dependency that fails the first so many. */
 const start = async (
-  candidate: Candidate,
+  candidate: CoreCandidate,
   answers: Answers,
   failFirst = 0,
   attemptTimeoutMillis = 5000
@@ -15,13 +15,13 @@ const start = async (
   return { dependency, subject: await candidate.make({ dependency, answers, attemptTimeoutMillis }) }
 }
 
-const yieldsTheValue = async (candidate: Candidate, { answers }: Row) => {
+const yieldsTheValue = async (candidate: CoreCandidate, { answers }: CoreRow) => {
   const { dependency, subject } = await start(candidate, answers)
   assert.equal(await subject.plain(3), 3, "a successful call does not yield its value")
   assert.equal(dependency.calls, 3, "a successful call is not made exactly once")
 }
 
-const opensAndRejects = async (candidate: Candidate, { answers }: Row) => {
+const opensAndRejects = async (candidate: CoreCandidate, { answers }: CoreRow) => {
   const { dependency, subject } = await start(candidate, answers, failuresToOpen)
   assert.equal(await subject.caught(failuresToOpen), 0, "a failing call succeeds")
   assert.equal(dependency.calls, failuresToOpen, `${failuresToOpen} failures do not reach the dependency`)
@@ -29,19 +29,19 @@ const opensAndRejects = async (candidate: Candidate, { answers }: Row) => {
   assert.equal(dependency.calls, failuresToOpen, "an open circuit calls the dependency")
 }
 
-const triesAgain = async (candidate: Candidate, { answers }: Row) => {
+const triesAgain = async (candidate: CoreCandidate, { answers }: CoreRow) => {
   const { dependency, subject } = await start(candidate, answers, attempts - 1)
   assert.equal(await subject.plain(1), 1, "a call that fails once is not tried again")
   assert.equal(dependency.calls, attempts, `${attempts} attempts are not ${attempts} calls`)
 }
 
-const givesUpWaiting = async (candidate: Candidate) => {
+const givesUpWaiting = async (candidate: CoreCandidate) => {
   const { dependency, subject } = await start(candidate, "never", 0, 5)
   assert.equal(await subject.caught(1), 0, "a call that never ends succeeds")
   assert.equal(dependency.calls, attempts, "a call that never ends is not given up and tried again")
 }
 
-const verifyCandidate = async (candidate: Candidate, row: Row): Promise<void> => {
+const verifyCandidate = async (candidate: CoreCandidate, row: CoreRow): Promise<void> => {
   const checks = [yieldsTheValue, opensAndRejects, ...(row.isPipeline ? [triesAgain, givesUpWaiting] : [])]
   for (const check of checks) {
     try {
@@ -54,7 +54,7 @@ const verifyCandidate = async (candidate: Candidate, row: Row): Promise<void> =>
 }
 
 /** Rejects, naming the candidate, unless each guard comes to the outcomes that every guard of its row must come to. */
-export const verify = async ({ rows }: Bench): Promise<void> => {
+export const verify = async (rows: ReadonlyArray<CoreRow>): Promise<void> => {
   for (const row of rows) {
     for (const candidate of row.candidates) {
       if (!candidate.isBaseline) await verifyCandidate(candidate, row)

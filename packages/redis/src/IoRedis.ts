@@ -13,6 +13,9 @@
  *
  * - A failed command may have been applied: `RedisFailure.from` tells. There is no way to take a sent command back, so
  *   neither does interruption.
+ * - `keyPrefix` is not for Effect's stores, which have a `prefix` of their own: they look for keys by pattern, and a
+ *   `PersistedQueue` passes a key from one script to the next, so that it would never learn that an element is done.
+ * - The reply of a command is what the server sends, without the shapes that ioredis gives to some: HGETALL is a list.
  * - This Layer fails when Redis is away. `Degradable.layer` starts without it.
  *
  * **Example** (A counter)
@@ -46,10 +49,11 @@ import { InvalidOption, type Misconfigured, type ServiceUnavailable } from "fail
 import type { Redis as Client } from "ioredis"
 import * as connection from "./internal/connection.ts"
 import * as RedisConfig from "./RedisConfig.ts"
+import type * as RedisFailure from "./RedisFailure.ts"
 
 /** What the connection is made from. Only `url` is required. */
 export interface Options {
-  /** A `redis:` or `rediss:` URL; it may hold a password. */
+  /** A `redis:` or `rediss:` URL; it may hold a user, a password and the number of a database, and no query. */
   readonly url: Redacted.Redacted
   /** How long one try to connect may take. Default: `"5 seconds"`. */
   readonly connectTimeout?: Duration.Input | undefined
@@ -57,7 +61,7 @@ export interface Options {
   readonly commandTimeout?: Duration.Input | undefined
   /** Tries of the first connection before the Layer fails, from 1 to 100. Default: 3. */
   readonly connectAttempts?: number | undefined
-  /** Put in front of every key. Default: none. */
+  /** Put in front of every key, not of patterns and channels. Not for Effect's stores. Default: none. */
   readonly keyPrefix?: string | undefined
   /** Connections for blocking commands. Default: at most 10, closed when idle for a minute. */
   readonly pool?: Redis.PoolOptions | undefined
@@ -73,6 +77,11 @@ export class IoRedis extends Context.Service<
     readonly client: Client
     /** Runs something with the client; a rejection becomes a `RedisError` with the client's error as its cause. */
     readonly use: <A>(f: (client: Client) => Promise<A>) => Effect.Effect<A, Redis.RedisError>
+    /** Sends a command, its name in capitals, and judges its failure. */
+    readonly command: (
+      name: string,
+      args: ReadonlyArray<string>
+    ) => Effect.Effect<unknown, RedisFailure.RedisFailure>
   }
 >()("@failsoft/redis/IoRedis") {}
 
@@ -103,23 +112,45 @@ const make: (
 ) => Effect.Effect<Context.Context<Redis.Redis | IoRedis>, ConnectError, Scope.Scope> = Effect.fnUntraced(
   function* (given: Options) {
     const settings = yield* validate(given)
-    const main = yield* connection.open(settings, "commands")
+    const main = yield* connection.open(settings)
     const redis = yield* Redis.make({
       send: main.send,
       connect: connection.openReserved(settings),
       subscribe: (channel, onMessage) => connection.subscribe(settings, channel, onMessage),
       pool: given.pool
     })
-    return Context.make(Redis.Redis, redis).pipe(
-      Context.add(IoRedis, { client: main.client, use: (f) => main.use(() => f(main.client)) })
+    const reserve = Effect.map(redis.reserve, (reserved) => ({ ...reserved, eval: evalOn(reserved) }))
+    return Context.make(Redis.Redis, { ...redis, eval: evalOn(redis), reserve }).pipe(
+      Context.add(IoRedis, {
+        client: main.client,
+        command: main.command,
+        use: (f) => main.use(() => f(main.client))
+      })
     )
   }
 )
 
+/** Effect loads a script that the server has forgotten, once; should it be forgotten again, it is sent along. */
+const evalOn =
+  (on: Redis.Connection): Redis.Connection["eval"] =>
+  (script) =>
+  (...params) =>
+    Effect.catchIf(
+      on.eval(script)(...params),
+      ({ cause }) => cause instanceof Error && cause.message.startsWith("NOSCRIPT"),
+      () =>
+        on.send(
+          "EVAL",
+          script.lua,
+          String(script.numberOfKeys(...params)),
+          ...script.params(...params).map(String)
+        )
+    )
+
 const validate = Effect.fnUntraced(function* (given: Options) {
   const url = Redacted.value(given.url)
   if (!RedisConfig.isRedisUrl(url)) {
-    return yield* invalid("url", "not shown", "a URL such as redis://127.0.0.1:6379")
+    return yield* invalid("url", "not shown", RedisConfig.allowedUrl)
   }
   const connectAttempts = given.connectAttempts ?? 3
   if (!Number.isInteger(connectAttempts) || connectAttempts < 1 || connectAttempts > 100) {

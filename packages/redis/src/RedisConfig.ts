@@ -3,7 +3,7 @@
  *
  * | variable | default | meaning |
  * | --- | --- | --- |
- * | `REDIS_URL` | `redis://127.0.0.1:6379` | where Redis is; `rediss:` for TLS; may hold a password |
+ * | `REDIS_URL` | `redis://127.0.0.1:6379` | where Redis is; `rediss:` for TLS; may hold a password, no query |
  * | `REDIS_ENABLED` | `true` | `false`: run without Redis, degraded |
  * | `REDIS_REQUIRED` | `false` | `true`: do not start without Redis |
  * | `REDIS_CONNECT_TIMEOUT` | 5 | how long one try to connect may take |
@@ -48,13 +48,32 @@ export interface RedisConfig {
   readonly connectAttempts: number
 }
 
-/** Whether a text is a URL that Redis can be reached by. */
-export const isRedisUrl = (text: string): boolean => /^rediss?:$/.test(URL.parse(text)?.protocol ?? "")
+/** What a URL has to be like. */
+export const allowedUrl = "a URL such as redis://127.0.0.1:6379, without a query"
+
+/** Whether a text is a URL that Redis can be reached by. A query is refused: it could hold settings of the client. */
+export const isRedisUrl = (text: string): boolean => {
+  const url = URL.parse(text)
+  return (
+    url !== null &&
+    /^rediss?:$/.test(url.protocol) &&
+    /^\/?\d*$/.test(url.pathname) &&
+    url.search === "" &&
+    [url.username, url.password].every(isDecodable)
+  )
+}
+
+const isDecodable = (text: string): boolean => {
+  try {
+    decodeURIComponent(text)
+    return true
+  } catch {
+    return false
+  }
+}
 
 // The value is not repeated: it may hold a password.
-const Url = Schema.String.check(
-  Schema.makeFilter((text) => isRedisUrl(text) || "expected a URL such as redis://127.0.0.1:6379")
-)
+const Url = Schema.String.check(Schema.makeFilter((text) => isRedisUrl(text) || `expected ${allowedUrl}`))
 
 const Attempts = PolicyConfig.ConfigNumber.check(
   Schema.makeFilter(

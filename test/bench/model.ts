@@ -1,0 +1,51 @@
+/** What a bench is made of, whatever it measures. */
+
+/** One way to do what a row is about. */
+export interface Candidate {
+  readonly name: string
+  /** A baseline guards nothing, so its outcomes are not those of a guard. */
+  readonly isBaseline?: true
+}
+
+/** Candidates that do the same thing. */
+export interface Row {
+  readonly id: string
+  readonly title: string
+  /** The candidate that the others are measured by. */
+  readonly baseline: string
+  readonly candidates: ReadonlyArray<Candidate>
+}
+
+/**
+ * A limit on what failsoft costs in a row: a multiple of the cheapest candidate named in `against`, or so many
+ * nanoseconds when none is named.
+ */
+export interface Target {
+  readonly row: string
+  readonly text: string
+  readonly against: ReadonlyArray<string>
+  readonly atMost: number
+}
+
+/** Something measured in milliseconds, once in each round, that is no cost of a call. */
+export interface Fact {
+  readonly text: string
+  readonly millis: number
+  readonly atMostMillis: number
+}
+
+/** What belongs in one table of results. */
+export interface Bench {
+  readonly rows: ReadonlyArray<Row>
+  readonly targets: ReadonlyArray<Target>
+  readonly notes: ReadonlyArray<string>
+  /** Rejects, naming the candidate, unless all candidates come to the outcomes that their row is about. */
+  readonly verify: () => Promise<void>
+  /** Measures a candidate in this process: nanoseconds per call. */
+  readonly sample: (row: string, candidate: string) => Promise<number>
+  /** What else is measured, in this process. */
+  readonly facts?: () => Promise<ReadonlyArray<Fact>>
+}
+
+/** The candidate that the targets are for. */
+export const ours = "failsoft"
