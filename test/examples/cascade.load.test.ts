@@ -123,6 +123,7 @@ interface Run {
 /** Short waits for recovery, so that circuits open, are probed in vain, and close again while the load lasts. */
 const gatewayEnv = (enabled: boolean): Readonly<Record<string, string>> => ({
   PORT: "0",
+  REDIS_ENABLED: "false",
   TRUSTED_PROXIES: "127.0.0.1/32",
   ...Object.fromEntries(
     serviceNames.flatMap((name) => [

@@ -5,7 +5,8 @@ import { once } from "node:events"
 import { request as httpRequest } from "node:http"
 import { connect } from "node:net"
 import { describe, expect, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Layer } from "effect"
+import { RateLimiter } from "effect/persistence"
 import { TestClock } from "effect/testing"
 import * as LoginLimit from "failsoft-example-chat-gateway/gateway/LoginLimit"
 import * as Stack from "failsoft-example-chat-gateway/Stack"
@@ -94,7 +95,7 @@ describe("the login limit", () => {
       yield* TestClock.adjust("1 second")
       expect(yield* tries).toBe(5)
       expect(yield* Effect.isSuccess(check("203.0.113.8"))).toBe(true)
-    }).pipe(Effect.provide(LoginLimit.layer))
+    }).pipe(Effect.provide(LoginLimit.layer.pipe(Layer.provide(RateLimiter.layerStoreMemory))))
   )
 })
 
@@ -379,7 +380,7 @@ describe("secrets", () => {
     Effect.gen(function* () {
       const lines: Array<string> = []
       const { upstreams, url } = yield* Stack.start({
-        gatewayEnv: { PORT: "0", SERVICES_AUTH_RETRY_BASE: "10 millis" },
+        gatewayEnv: { PORT: "0", REDIS_ENABLED: "false", SERVICES_AUTH_RETRY_BASE: "10 millis" },
         print: (line) => void lines.push(line)
       })
       const send: Running["send"] = (path, init) =>

@@ -63,6 +63,8 @@ export interface Options {
   readonly attemptMillis?: number
   readonly requestDeadlineMillis?: number
   readonly trustedProxies?: ReadonlyArray<string>
+  /** Variables of Redis and of sessions. Without any the gateway has no Redis, on purpose, and is healthy. */
+  readonly env?: Readonly<Record<string, string>>
 }
 
 /** An answer of the gateway. */
@@ -102,6 +104,7 @@ export const start = (given: Options = {}): Effect.Effect<Running, never, Scope.
         Result.getOrThrow(IpNetwork.fromString(network))
       )
     }).pipe(
+      Layer.provide(Gateway.application),
       Layer.provideMerge(
         NodeHttpServer.layerServer(() => createServer(), {
           host: "127.0.0.1",
@@ -110,7 +113,16 @@ export const start = (given: Options = {}): Effect.Effect<Running, never, Scope.
         })
       ),
       Layer.provide(NodeHttpClient.layerUndici),
-      Layer.provide(ConfigProvider.layer(ConfigProvider.fromUnknown({ services }))),
+      Layer.provide(
+        ConfigProvider.layer(
+          ConfigProvider.orElse(
+            ConfigProvider.constantCase(
+              ConfigProvider.fromEnv({ env: given.env ?? { REDIS_ENABLED: "false" } })
+            ),
+            ConfigProvider.fromUnknown({ services })
+          )
+        )
+      ),
       Layer.provide(Logger.layer(loggers)),
       Layer.provide(Layer.succeed(References.MinimumLogLevel, "All"))
     )

@@ -22,7 +22,7 @@ export interface Options {
   readonly print?: (line: string) => void
 }
 
-const GatewayReady = Schema.Struct({ port: Schema.Port })
+const GatewayReady = Schema.Struct({ port: Schema.Port, redis: Schema.Literals(["live", "degraded"]) })
 
 const printTo = (print: Options["print"]) => (print === undefined ? {} : { print })
 

@@ -6,7 +6,10 @@
 
 import { parseArgs } from "node:util"
 import { NodeRuntime } from "@effect/platform-node"
-import { Clock, Console, Effect, Schedule, Schema } from "effect"
+import { Console, Effect, Schedule } from "effect"
+import * as Caller from "./demo/Caller.ts"
+import * as Redis from "./demo/Redis.ts"
+import * as Timeline from "./demo/Timeline.ts"
 import * as Stack from "./Stack.ts"
 
 const { json, "no-restart": noRestart } = parseArgs({
@@ -16,6 +19,9 @@ const { json, "no-restart": noRestart } = parseArgs({
 /** Short waits, so that the demo is over in less than a minute. Everything else is as in `services.json`. */
 const gatewayEnv = {
   PORT: "0",
+  // Each login names an address of its own, as a proxy would.
+  TRUSTED_PROXIES: "127.0.0.1/32",
+  SESSION_SECRET: crypto.randomUUID(),
   SERVICES_AUTH_RETRY_BASE: "100 millis",
   SERVICES_AUTH_BREAKER_OPEN_DURATION: "5 seconds",
   SERVICES_AUTH_PROBE_EVERY: "1 second",
@@ -27,197 +33,191 @@ const gatewayEnv = {
 /** Long enough for a circuit that was opened to be probed, short enough for a demo. */
 const recoversWithin = "15 seconds"
 
-/** A circuit that is open answers at once; this is generous for a machine that is busy. */
-const fastMillis = 250
+/** The circuits in front of Redis. */
+const ofRedis = ["redis-read", "redis-write", "login-limit"]
 
-/** What a phase of the demo expected and did not see. */
-class Unexpected extends Schema.TaggedError<Unexpected>()("Unexpected", { message: Schema.String }) {}
-
-const Circuits = Schema.Struct({
-  services: Schema.Record(
-    Schema.String,
-    Schema.Struct({ state: Schema.Literals(["closed", "open", "half_open"]) })
-  )
-})
-const Session = Schema.Struct({ token: Schema.String })
-const ChatAnswer = Schema.Struct({
-  charged: Schema.Boolean,
-  context: Schema.Struct({ source: Schema.String })
-})
-
-/** One observed reply of the gateway. */
-interface Reply {
-  readonly status: number
-  readonly body: unknown
-  readonly millis: number
+/** What every phase works with. */
+interface Stage {
+  readonly caller: Caller.Caller
+  readonly tell: Timeline.Tell<Caller.Unexpected>
+  readonly redis: Redis.Redis
+  readonly upstreams: ReadonlyArray<Stack.Upstream>
 }
 
-type Circuits = typeof Circuits.Type.services
-
-/** One line of the timeline. */
-interface Event {
-  readonly atMillis: number
-  readonly event: string
-  readonly circuits: Circuits
-  readonly got: string
+/** What a caller holds: a token of the auth service, a session, and a session that it ends during the outage. */
+interface Held {
+  readonly token: string
+  readonly session: string
+  readonly other: string
 }
 
-const play = Effect.gen(function* () {
-  const started = yield* Clock.currentTimeMillis
-  const { upstreams, url } = yield* Stack.start({ gatewayEnv, print: () => {} })
-
-  const request = (path: string, init?: RequestInit): Effect.Effect<Reply, Unexpected> =>
-    Effect.gen(function* () {
-      const before = yield* Clock.currentTimeMillis
-      const reply = yield* Effect.tryPromise({
-        try: async (signal) => {
-          const response = await fetch(`${url}${path}`, { ...init, signal })
-          const body: unknown = await response.json()
-          return { status: response.status, body }
-        },
-        catch: () => new Unexpected({ message: `the gateway did not answer ${path}` })
-      }).pipe(Effect.timeoutOrElse({ duration: "15 seconds", orElse: () => unanswered(path) }))
-      return { ...reply, millis: (yield* Clock.currentTimeMillis) - before }
+/** Repeats something until circuits are in a state. */
+const waitForCircuits = (
+  { caller }: Stage,
+  names: ReadonlyArray<string>,
+  state: string,
+  between: Effect.Effect<unknown, Caller.Unexpected>
+) =>
+  between.pipe(
+    Effect.andThen(caller.circuits),
+    Effect.repeat({
+      until: (circuits) => names.every((name) => circuits[name]?.state === state),
+      schedule: Schedule.spaced("100 millis")
+    }),
+    Effect.timeoutOrElse({
+      duration: recoversWithin,
+      orElse: () =>
+        Effect.fail(
+          new Caller.Unexpected({
+            message: `the circuit of ${names.join(", ")} is not ${state} within ${recoversWithin}`
+          })
+        )
     })
-
-  const post = (path: string, body: unknown, token?: string) =>
-    request(path, {
-      method: "POST",
-      body: JSON.stringify(body),
-      headers: { "content-type": "application/json", ...authorization(token) }
-    })
-  const logIn = post("/api/v1/login", { email: "ada@example.org", password: "lovelace" })
-  const checkToken = (token: string) => request("/api/v1/me", { headers: authorization(token) })
-  const chat = (token: string) => post("/api/v1/chat", { message: "what does an open circuit do" }, token)
-  const circuits = Effect.flatMap(request("/health/circuit-breaker"), ({ body }) => decode(Circuits, body))
-
-  const tell = (event: string, got: string) =>
-    Effect.gen(function* () {
-      const { services } = yield* circuits
-      const atMillis = (yield* Clock.currentTimeMillis) - started
-      yield* Console.log(
-        json
-          ? JSON.stringify({ atMillis, event, circuits: services, got })
-          : line({ atMillis, event, circuits: services, got })
-      )
-    })
-  const kill = (name: string) =>
-    Effect.forEach(
-      upstreams.filter((upstream) => upstream.name === name),
-      ({ kill }) => kill
-    )
-  const waitForCircuit = (name: string, state: string, between: Effect.Effect<unknown, Unexpected>) =>
-    between.pipe(
-      Effect.andThen(circuits),
-      Effect.repeat({
-        until: ({ services }) => services[name]?.state === state,
-        schedule: Schedule.spaced("100 millis")
-      }),
-      Effect.timeoutOrElse({
-        duration: recoversWithin,
-        orElse: () =>
-          Effect.fail(
-            new Unexpected({ message: `the circuit of ${name} is not ${state} within ${recoversWithin}` })
-          )
-      })
-    )
-
-  if (!json) yield* Console.log(header)
-
-  const login = yield* logIn
-  yield* expect(login, 200, "a login")
-  const { token } = yield* decode(Session, login.body)
-  yield* tell("all services run", `login ${login.status}, ${login.millis} ms`)
-
-  const healthy = yield* chat(token)
-  yield* expectChat(healthy, true, "a chat while all services run")
-  yield* tell("chat", chatted(healthy))
-
-  yield* kill("billing")
-  const uncharged = yield* chat(token)
-  yield* expectChat(uncharged, false, "a chat without billing")
-  yield* tell("billing killed", chatted(uncharged))
-
-  yield* waitForCircuit("billing", "open", chat(token))
-  const rejected = yield* chat(token)
-  yield* expectChat(rejected, false, "a chat while billing's circuit is open")
-  yield* expectFast(rejected, "a chat while billing's circuit is open")
-  yield* tell("billing's circuit opened", chatted(rejected))
-
-  yield* kill("auth")
-  yield* waitForCircuit("auth", "open", checkToken(token))
-  const lockedOut = yield* logIn
-  yield* expect(lockedOut, 503, "a login while auth's circuit is open")
-  yield* expectFast(lockedOut, "a login while auth's circuit is open")
-  yield* tell("auth killed, its circuit opened", `login ${lockedOut.status}, ${lockedOut.millis} ms`)
-
-  const unknown = yield* checkToken(token)
-  yield* expect(unknown, 401, "a token check while auth is down")
-  yield* tell("token check without auth", `${unknown.status}, ${unknown.millis} ms`)
-
-  if (!noRestart) {
-    yield* Effect.forEach(
-      upstreams.filter(({ name }) => name === "auth" || name === "billing"),
-      ({ restart }) => restart
-    )
-  }
-  yield* tell(noRestart ? "nothing restarted" : "auth and billing restarted", "no caller, only probes")
-  yield* waitForCircuit("auth", "closed", Effect.void)
-  yield* waitForCircuit("billing", "closed", Effect.void)
-  yield* tell("circuits closed by themselves", "no caller, only probes")
-
-  const again = yield* chat(token)
-  yield* expectChat(again, true, "a chat after the outage")
-  yield* tell("chat", chatted(again))
-})
-
-const unanswered = (path: string) => Effect.fail(new Unexpected({ message: `no answer to ${path} in time` }))
-
-const authorization = (token?: string) => (token === undefined ? {} : { authorization: `Bearer ${token}` })
-
-const decode = <A>(schema: Schema.ConstraintDecoder<A>, body: unknown): Effect.Effect<A, Unexpected> =>
-  Effect.mapError(
-    Schema.decodeUnknownEffect(schema)(body),
-    (error) => new Unexpected({ message: `an answer is not as expected: ${error.message}` })
   )
 
-const expect = (reply: Reply, status: number, what: string): Effect.Effect<void, Unexpected> =>
-  reply.status === status
-    ? Effect.void
-    : Effect.fail(new Unexpected({ message: `${what} got ${reply.status}, expected ${status}` }))
+const ofUpstreams = ({ upstreams }: Stage, names: ReadonlyArray<string>) =>
+  upstreams.filter(({ name }) => names.includes(name))
 
-const expectFast = (reply: Reply, what: string): Effect.Effect<void, Unexpected> =>
-  reply.millis <= fastMillis
-    ? Effect.void
-    : Effect.fail(
-        new Unexpected({ message: `${what} took ${reply.millis} ms, expected at most ${fastMillis} ms` })
-      )
-
-const expectChat = (reply: Reply, charged: boolean, what: string): Effect.Effect<void, Unexpected> =>
+/** Logs in too often from one address, and says where that was counted: in Redis by any gateway, or in this one. */
+const exceedLimit = (stage: Stage, live: boolean) =>
   Effect.gen(function* () {
-    yield* expect(reply, 200, what)
-    const answer = yield* decode(ChatAnswer, reply.body)
-    if (answer.charged !== charged) {
-      return yield* new Unexpected({ message: `${what} was ${answer.charged ? "" : "not "}charged` })
+    const { caller, redis, tell } = stage
+    const address = yield* caller.exceedLimit
+    if (live && redis.server !== undefined) {
+      const counted = yield* Effect.orDie(Redis.triesOf(redis.server, address))
+      yield* Caller.expectSame(counted, 5, "the count of the login limit in Redis")
     }
+    yield* tell(
+      "six logins from one address",
+      `5 let in, 1 refused, counted ${live ? "in Redis" : "by this process"}`
+    )
   })
 
-const chatted = ({ body, millis, status }: Reply): string => {
-  const answer = Schema.decodeUnknownSync(ChatAnswer)(body)
-  return `chat ${status}, ${answer.charged ? "charged" : "not charged"}, context ${answer.context.source}, ${millis} ms`
-}
+const healthy = (stage: Stage) =>
+  Effect.gen(function* () {
+    const { caller, redis, tell } = stage
+    const isLive = redis.server !== undefined
+    if (!isLive) yield* tell("no redis-server on the PATH", "no Redis from start to end")
+    const { millis, session, token } = yield* caller.logIn
+    yield* tell("all services run", `login 200, ${millis} ms`)
+    const held: Held = { token, session, other: (yield* caller.logIn).session }
+    yield* expectSession(stage, held.session, isLive ? "live" : "signature")
+    yield* tell("session", checkedBy(isLive ? "live" : "signature"))
+    yield* exceedLimit(stage, isLive)
+    yield* tell(
+      "chat",
+      yield* Caller.expectChat(yield* caller.chat(token), true, "a chat while all services run")
+    )
+    return held
+  })
 
-const columns = [9, 34, 34]
-const row = (cells: ReadonlyArray<string>) =>
-  cells.map((cell, index) => cell.padEnd(columns[index] ?? 0)).join("")
-const header = row(["time", "event", "circuits not closed", "what a caller got"])
+const checkedBy = (checked: Caller.CheckedBy): string =>
+  ({
+    live: "session checked live, in Redis",
+    stale: "session checked by what Redis said before",
+    signature: "session checked by its signature alone",
+    refused: "session refused, 401"
+  })[checked]
 
-const line = ({ atMillis, circuits, event, got }: Event): string => {
-  const troubled = Object.entries(circuits).flatMap(([name, { state }]) =>
-    state === "closed" ? [] : `${name} ${state}`
+const expectSession = ({ caller }: Stage, session: string, expected: Caller.CheckedBy) =>
+  Effect.flatMap(caller.checkSession(session), (got) =>
+    Caller.expectSame(got, expected, "the check of a session")
   )
-  return row([`${(atMillis / 1000).toFixed(1)} s`, event, troubled.join(", ") || "none", got])
-}
+
+const redisAway = (stage: Stage, held: Held) =>
+  Effect.gen(function* () {
+    const { caller, redis, tell } = stage
+    if (redis.server !== undefined) {
+      yield* redis.server.kill
+      yield* expectSession(stage, held.session, "stale")
+      yield* tell("Redis killed", checkedBy("stale"))
+      yield* exceedLimit(stage, false)
+      yield* waitForCircuits(
+        stage,
+        ofRedis,
+        "open",
+        Effect.andThen(caller.logIn, caller.checkSession(held.session))
+      )
+    }
+    const { millis, session } = yield* caller.logIn
+    yield* expectSession(stage, session, "signature")
+    yield* tell("login without Redis", `login 200, ${millis} ms, ${checkedBy("signature")}`)
+    const loggedOut = yield* caller.logOut(held.other)
+    yield* Caller.expect(loggedOut, 503, "a logout without Redis")
+    yield* expectSession(stage, held.other, "refused")
+    yield* tell("logout without Redis", "logout 503, but refused by this gateway")
+  })
+
+const billingAway = (stage: Stage, { token }: Held) =>
+  Effect.gen(function* () {
+    const { caller, tell } = stage
+    const chat = caller.chat(token)
+    yield* Effect.forEach(ofUpstreams(stage, ["billing"]), ({ kill }) => kill)
+    yield* tell("billing killed", yield* Caller.expectChat(yield* chat, false, "a chat without billing"))
+    yield* waitForCircuits(stage, ["billing"], "open", chat)
+    const rejected = yield* chat
+    const what = "a chat while billing's circuit is open"
+    yield* Caller.expectFast(rejected, what)
+    yield* tell("billing's circuit opened", yield* Caller.expectChat(rejected, false, what))
+  })
+
+const authAway = (stage: Stage, { session, token }: Held) =>
+  Effect.gen(function* () {
+    const { caller, redis, tell } = stage
+    yield* Effect.forEach(ofUpstreams(stage, ["auth"]), ({ kill }) => kill)
+    yield* waitForCircuits(stage, ["auth"], "open", caller.checkToken(token))
+    const lockedOut = yield* caller.tryToLogIn
+    yield* Caller.expect(lockedOut, 503, "a login while auth's circuit is open")
+    yield* Caller.expectFast(lockedOut, "a login while auth's circuit is open")
+    yield* tell("auth killed, its circuit opened", `login 503, ${lockedOut.millis} ms`)
+    const unknown = yield* caller.checkToken(token)
+    yield* Caller.expect(unknown, 401, "a token check while auth is down")
+    yield* tell("token check without auth", `token check 401, ${unknown.millis} ms`)
+    const expected = redis.server === undefined ? "signature" : "stale"
+    yield* expectSession(stage, session, expected)
+    yield* tell("session without auth and Redis", checkedBy(expected))
+  })
+
+const recovery = (stage: Stage, held: Held) =>
+  Effect.gen(function* () {
+    const { caller, redis, tell } = stage
+    const isLive = redis.server !== undefined
+    const killed = isLive ? "Redis, auth and billing" : "auth and billing"
+    if (!noRestart) {
+      yield* Effect.forEach(ofUpstreams(stage, ["auth", "billing"]), ({ restart }) => restart)
+      if (redis.server !== undefined) yield* redis.server.restart
+    }
+    yield* tell(noRestart ? "nothing restarted" : `${killed} restarted`, "no caller, only probes")
+    for (const name of ["auth", "billing"]) yield* waitForCircuits(stage, [name], "closed", Effect.void)
+    if (isLive) yield* waitForCircuits(stage, ofRedis, "closed", Effect.void)
+    yield* tell("circuits closed by themselves", "no caller, only probes")
+    if (isLive) {
+      yield* expectSession(stage, held.session, "live")
+      yield* tell("session", checkedBy("live"))
+      yield* Caller.expect(yield* caller.logOut(held.other), 204, "a logout after the outage")
+      yield* tell("logout again", "logout 204, refused by all")
+      yield* exceedLimit(stage, true)
+    }
+    yield* tell(
+      "chat",
+      yield* Caller.expectChat(yield* caller.chat(held.token), true, "a chat after the outage")
+    )
+  })
+
+const play = Effect.gen(function* () {
+  const redis = yield* Redis.start
+  const { upstreams, url } = yield* Stack.start({
+    gatewayEnv: { ...gatewayEnv, ...redis.env },
+    print: () => {}
+  })
+  const caller = Caller.make(url)
+  const stage: Stage = { caller, redis, upstreams, tell: yield* Timeline.make(caller.circuits, json) }
+  const held = yield* healthy(stage)
+  yield* redisAway(stage, held)
+  yield* billingAway(stage, held)
+  yield* authAway(stage, held)
+  yield* recovery(stage, held)
+})
 
 const program = Effect.scoped(play).pipe(
   Effect.andThen(json ? Effect.void : Console.log("\nEvery phase went as it must.")),

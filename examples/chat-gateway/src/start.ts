@@ -1,5 +1,6 @@
 /**
- * Starts the example: `pnpm start`. `PORT` says where the gateway listens (3000).
+ * Starts the example: `pnpm start`. `PORT` says where the gateway listens (3000), `REDIS_URL` where its Redis is; without
+ * one it runs degraded. `.env.example` has the rest.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Effect } from "effect"
@@ -8,11 +9,19 @@ import * as Stack from "./Stack.ts"
 
 const say = (text: string) => Effect.sync(() => console.log(text))
 
+/** What the gateway does with its Redis, or without. */
+const redis = {
+  live: "It runs live: Redis holds the sessions and counts the tries to log in.",
+  degraded: `It runs degraded, without Redis: sessions are checked by signature alone, and each process counts the tries to
+log in by itself. Set REDIS_URL to a Redis; one that comes later is found, too, without a restart.`
+}
+
 const program = Effect.gen(function* () {
   const { gateway, upstreams, url } = yield* Stack.start({ gatewayEnv: {} })
   const billing = upstreams.find(({ name }) => name === "billing")
   yield* say(`
-The chat gateway listens on ${url}, six stand-in services behind it. Try:
+The chat gateway listens on ${url}, six stand-in services behind it.
+${redis[gateway.ready.redis]} Try:
 
   1. log in, and keep the token
      TOKEN=$(curl -s ${url}/api/v1/login -H 'content-type: application/json' \\

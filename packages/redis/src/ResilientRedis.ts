@@ -50,6 +50,7 @@
  */
 import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
+import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -124,9 +125,11 @@ export interface Connection<E, R, Mode extends Degradable.StartupMode> {
 
 /** The results of several commands, each with a fate of its own. */
 export type Results<Commands extends ReadonlyArray<Command.Command<unknown>>> = {
-  readonly [I in keyof Commands]: Commands[I] extends Command.Command<infer A>
-    ? Result.Result<A, WriteError>
-    : never
+  readonly [I in keyof Commands]: Commands[I] extends Command.Read<infer A>
+    ? Result.Result<A, ReadError>
+    : Commands[I] extends Command.Command<infer A>
+      ? Result.Result<A, WriteError>
+      : never
 }
 
 /** Health as the route `/health/redis` answers it. `circuit_breaker` sums both circuits; its state is the worse one. */
@@ -213,8 +216,15 @@ export const layerOf = <I, E, R, const Mode extends Degradable.StartupMode = "op
         startup: given.startup,
         breaker: { enabled: false }
       })
-      const client = Effect.map(engines.make(given, slot, "on"), clients.make)
-      return Layer.provide(Layer.effect(key, client), started)
+      return Layer.effect(
+        key,
+        Effect.gen(function* () {
+          // First, so that a wrong option is told before anything is waited for.
+          const engine = yield* engines.make(given, slot, "on")
+          yield* Layer.build(started)
+          return clients.make(engine)
+        })
+      )
     })
   )
 
@@ -231,7 +241,8 @@ export type StartError<E, Mode> =
  * A Layer that provides `ResilientRedis` as the environment has it; see `RedisConfig` for the variables.
  *
  * With `REDIS_ENABLED=false` it connects to nothing and is always degraded; with `REDIS_REQUIRED=true` it does not start
- * without Redis. Fails as `layer` does, and with `ConfigError` when a variable is wrong.
+ * without Redis, and gives up after the tries that `REDIS_MAX_RETRIES` allows, or 5 seconds. Fails as `layer` does, and
+ * with `ConfigError` when a variable is wrong.
  */
 export const layerConfig = (
   given?: Omit<Options, "commandTimeout"> & Omit<IoRedis.Options, keyof RedisConfig.RedisConfig>
@@ -239,16 +250,33 @@ export const layerConfig = (
   Layer.unwrap(
     Effect.map(RedisConfig.fromEnvironment, ({ enabled, required, ...config }) => {
       const options = { ...given, commandTimeout: config.commandTimeout }
-      return enabled
-        ? layer({
-            ...options,
-            connection: IoRedis.layer({ ...given, ...config }),
-            startup: { mode: required ? "required" : "optional" }
-          })
-        : layerDisabled(options)
+      if (!enabled) return layerDisabled(options)
+      const connection = IoRedis.layer({ ...given, ...config })
+      return required ? layerRequired({ ...options, connection }) : layer({ ...options, connection })
     })
   )
 
+/** As `layer` in mode `required`, but for a connection whose tries are counted: when they are over, so is the start. */
+const layerRequired = ({
+  connection,
+  ...options
+}: Options & Connection<IoRedis.ConnectError, never, "required">) => {
+  // What is no `ServiceUnavailable` is not tried again.
+  const counted = Layer.catchTag(connection, "ServiceUnavailable", (outage) =>
+    Layer.effectContext<Redis.Redis | IoRedis.IoRedis, TriesOver, never>(
+      Effect.fail(new TriesOver({ outage }))
+    )
+  )
+  return layer({ ...options, connection: counted, startup: { mode: "required" } }).pipe(
+    Layer.catchTag("TriesOver", ({ outage }) => Layer.effect(ResilientRedis, Effect.fail(outage)))
+  )
+}
+
+class TriesOver extends Data.TaggedError("TriesOver")<{ readonly outage: ServiceUnavailable }> {}
+
 /** A Layer that provides `ResilientRedis` without a Redis: it is always degraded. */
 export const layerDisabled = (given?: Options): Layer.Layer<ResilientRedis, InvalidOption> =>
-  Layer.effect(ResilientRedis, Effect.map(engines.make(given ?? {}, { current: disconnected }, "off"), clients.make))
+  Layer.effect(
+    ResilientRedis,
+    Effect.map(engines.make(given ?? {}, { current: disconnected }, "off"), clients.make)
+  )

@@ -7,12 +7,15 @@ import { HttpIncomingMessage, HttpMiddleware, HttpRouter, type HttpServerRespons
 import type { IpNetwork } from "effect/net"
 import { Deadline, Health } from "failsoft"
 import * as Billing from "./Billing.ts"
+import * as CacheHealth from "./CacheHealth.ts"
 import * as ContextSearch from "./ContextSearch.ts"
 import * as Identity from "./Identity.ts"
 import * as LoginLimit from "./LoginLimit.ts"
 import * as Projects from "./Projects.ts"
+import * as Redis from "./Redis.ts"
 import * as Routes from "./Routes.ts"
 import * as Services from "./Services.ts"
+import * as Sessions from "./Sessions.ts"
 
 /** What the gateway can be set to beside its services. */
 export interface Options {
@@ -24,12 +27,13 @@ export interface Options {
   readonly trustedProxies: ReadonlyArray<IpNetwork.IpNetwork>
 }
 
-/** The gateway on the HTTP server and client of the context, with services as the configuration has them. */
+/** The gateway on the HTTP server of the context: its routes, over what `application` provides. */
 export const layer = ({ errorFormat, requestDeadline, trustedProxies }: Options) =>
   HttpRouter.serve(
     Layer.mergeAll(
       Routes.layer,
       HealthRoutes.layer(),
+      CacheHealth.route,
       Problem.layer({ format: errorFormat }),
       bodyLimit,
       deadline(requestDeadline)
@@ -39,14 +43,24 @@ export const layer = ({ errorFormat, requestDeadline, trustedProxies }: Options)
       disableListenLog: true,
       middleware: HttpMiddleware.xForwardedHeaders({ trustedProxies })
     }
-  ).pipe(Layer.provide(application), Layer.provide(Services.layer), Layer.provide(Health.layer))
+  )
 
-const application = Layer.mergeAll(
+/**
+ * What the routes need, over the HTTP client of the context, with services and Redis as the configuration has them.
+ *
+ * Apart from `layer`, so that a program can start it before it listens: nobody is let in to wait for Redis.
+ */
+export const application = Layer.mergeAll(
   Identity.layer,
   Projects.layer,
   Billing.layer,
   ContextSearch.layer,
   LoginLimit.layer
+).pipe(
+  Layer.provideMerge(Sessions.layer),
+  Layer.provideMerge(Redis.layer),
+  Layer.provideMerge(Services.layer),
+  Layer.provideMerge(Health.layer)
 )
 
 /** The largest body that is read. The largest that a route can use is 16 kB, a message of 4,000 characters. */

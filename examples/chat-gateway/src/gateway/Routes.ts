@@ -17,6 +17,7 @@ import { Credentials, Identity } from "./Identity.ts"
 import { LoginLimit } from "./LoginLimit.ts"
 import { Projects } from "./Projects.ts"
 import { ExternalService, FilesystemService, GitService } from "./Services.ts"
+import { Sessions } from "./Sessions.ts"
 
 /** Becomes a part of a service's path, so it must not be `..`, which leads to another. */
 const Name = Schema.String.check(Schema.isPattern(/^\w[\w.-]{0,63}$/))
@@ -27,21 +28,33 @@ const Chat = Schema.Struct({
   projectId: Schema.optionalKey(Name)
 })
 
-/** The user of the request, by its Bearer header or its `token` cookie; 401 without. */
-const user = Effect.gen(function* () {
+/** The token of the request, from its Bearer header or its `token` cookie; 401 without. */
+const token = Effect.gen(function* () {
   const request = yield* HttpServerRequest.HttpServerRequest
   const bearer = /^Bearer (\S+)$/i.exec(request.headers.authorization ?? "")?.[1]
-  const token = bearer ?? request.cookies.token
-  if (token === undefined) return yield* Problem.unauthenticated("no token was sent")
-  return yield* (yield* Identity).userOf(token)
+  return bearer ?? request.cookies.token ?? (yield* Problem.unauthenticated("no token was sent"))
+})
+
+/** The user of the request; 401 without. */
+const user = Effect.gen(function* () {
+  return yield* (yield* Identity).userOf(yield* token)
+})
+
+const session = Effect.gen(function* () {
+  return HttpServerResponse.jsonUnsafe(yield* (yield* Sessions).check(yield* token))
+})
+
+const logOut = Effect.gen(function* () {
+  yield* (yield* Sessions).revoke(yield* token)
+  return HttpServerResponse.empty({ status: 204 })
 })
 
 const login = Effect.gen(function* () {
   const request = yield* HttpServerRequest.HttpServerRequest
   yield* (yield* LoginLimit).check(Option.getOrElse(request.remoteAddress, () => "unknown"))
-  const session = yield* (yield* Identity).login(yield* Problem.body(Credentials))
-  const response = HttpServerResponse.jsonUnsafe(session)
-  return HttpServerResponse.setCookieUnsafe(response, "token", session.token, {
+  const loggedIn = yield* (yield* Identity).login(yield* Problem.body(Credentials))
+  const response = HttpServerResponse.jsonUnsafe(loggedIn)
+  return HttpServerResponse.setCookieUnsafe(response, "token", loggedIn.token, {
     httpOnly: true,
     sameSite: "strict",
     path: "/"
@@ -101,6 +114,8 @@ const external = Effect.gen(function* () {
 /** All routes of the gateway but for health. */
 export const layer = Layer.mergeAll(
   HttpRouter.add("POST", "/api/v1/login", login),
+  HttpRouter.add("GET", "/api/v1/session", session),
+  HttpRouter.add("DELETE", "/api/v1/session", logOut),
   HttpRouter.add("GET", "/api/v1/me", Effect.map(user, HttpServerResponse.jsonUnsafe)),
   HttpRouter.add("POST", "/api/v1/chat", chat),
   HttpRouter.add("GET", "/api/v1/projects/:projectId/files", files),

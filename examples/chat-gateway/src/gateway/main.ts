@@ -3,11 +3,13 @@
  *
  * `PORT` (3000), `HOST` (127.0.0.1), `SERVICES_FILE` (the table of services), `TRUSTED_PROXIES` (networks whose
  * `X-Forwarded-For` counts, separated by commas), `REQUEST_DEADLINE` (seconds, 10), `ERROR_FORMAT` (problem | envelope).
+ * Those of Redis are in `Redis`, those of sessions in `SessionToken` and `Sessions`; `.env.example` has them all.
  */
 
 import { createServer } from "node:http"
 import { fileURLToPath } from "node:url"
 import { NodeHttpClient, NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+import { ResilientRedis } from "@failsoft/redis"
 import { Config, Duration, Effect, Layer, Result, Schema } from "effect"
 import { HttpServer } from "effect/http"
 import { IpNetwork } from "effect/net"
@@ -56,19 +58,24 @@ const tableFile = Config.String("SERVICES_FILE").pipe(
   Config.withDefault(fileURLToPath(new URL("../../services.json", import.meta.url)))
 )
 
-/** Tells the parent, or the log, where the gateway listens. */
+/** Tells the parent, and the log, where the gateway listens and whether it has its Redis. */
 const announce = Layer.effectDiscard(
-  Effect.flatMap(HttpServer.HttpServer, ({ address }) =>
-    Effect.sync(() => {
-      if (address._tag !== "UnixPathAddress") Parent.ready({ port: address.port })
-    }).pipe(Effect.andThen(HttpServer.logAddress))
-  )
+  Effect.gen(function* () {
+    const { address } = yield* HttpServer.HttpServer
+    const { redis_available } = yield* (yield* ResilientRedis.ResilientRedis).health
+    const redis = redis_available ? "live" : "degraded"
+    if (address._tag !== "UnixPathAddress") Parent.ready({ port: address.port, redis })
+    yield* HttpServer.logAddress
+    yield* Effect.logInfo(`redis: ${redis}`)
+  })
 )
 
 const Main = Layer.unwrap(
   Effect.map(settings, ({ host, port, ...options }) =>
-    Layer.merge(announce, Gateway.layer(options)).pipe(
+    announce.pipe(
+      Layer.provide(Gateway.layer(options)),
       Layer.provide(NodeHttpServer.layer(() => createServer(), { host, port })),
+      Layer.provide(Gateway.application),
       Layer.provide(NodeHttpClient.layerUndici)
     )
   )

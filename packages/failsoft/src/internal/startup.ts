@@ -74,7 +74,7 @@ export const make = Effect.fnUntraced(function* <E>({ mode, name, timeoutMillis 
       policy: name,
       atMillis: wallMillis(fiber),
       attempts: failed.attempts + 1,
-      after: Duration.millis(monotonicMillis(fiber) - beganAtMillis)
+      after: Duration.millis(Math.round(monotonicMillis(fiber) - beganAtMillis))
     })
   )
 

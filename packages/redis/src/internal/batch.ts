@@ -5,24 +5,21 @@ import * as Result from "effect/Result"
 import { Ambiguous, Outcome, type ServiceUnavailable } from "failsoft"
 import type { Command } from "../Command.ts"
 import * as RedisFailure from "../RedisFailure.ts"
+import type { WriteError } from "../RedisViews.ts"
+import { split } from "../state/held/answer.ts"
 import { forget } from "../state/held/Held.ts"
 import type { Now } from "../state/MemoryStore.ts"
+import { attempt, type Engine, failedRead, failedWrite, note, nowOf, served } from "./engine.ts"
+import type * as transport from "./transport.ts"
 import {
-  attempt,
   classifyRead,
   classifyWrite,
-  type Engine,
-  failedRead,
-  failedWrite,
   failureOf,
+  isRejection,
   judge,
   mayHaveBeenApplied,
-  note,
-  nowOf,
-  outcomeOf,
-  type WriteError
-} from "./engine.ts"
-import type * as transport from "./transport.ts"
+  outcomeOf
+} from "./verdict.ts"
 
 type Commands = ReadonlyArray<Command<unknown>>
 
@@ -31,33 +28,46 @@ type Items = ReadonlyArray<Result.Result<unknown, WriteError>>
 /** Runs a pipeline. What cannot be sent is answered item by item as the commands alone would be. */
 export const pipeline = (engine: Engine, commands: Commands): Effect.Effect<Items> =>
   Effect.withFiber((fiber) =>
-    send(engine, commands, "pipeline").pipe(
-      Effect.match({
-        onSuccess: (fates) => {
-          const now = nowOf(fiber)
-          return commands.map((command, index) => itemOf(engine, command, fates[index], now))
-        },
-        onFailure: (error) => {
-          const now = nowOf(fiber)
-          return commands.map((command) => failedItem(engine, command, error, now))
-        }
-      }),
-      Effect.tap(() => afterwards(engine, commands))
-    )
+    Effect.matchEffect(send(engine, commands, "pipeline"), {
+      onSuccess: (fates) => {
+        const now = nowOf(fiber)
+        const items = commands.map(
+          (command, index) => writtenItem(engine, command, now) ?? itemOf(engine, command, fates[index], now)
+        )
+        return Effect.as(afterwards(engine, commands, fates), items)
+      },
+      onFailure: (error) => {
+        const now = nowOf(fiber)
+        const { fallbacks } = engine.counts
+        // A server that refuses writes may still serve the reads among them.
+        const reads = isRejection(error) && kindOf(commands) === "write" ? commands.filter(isRead) : []
+        const items = commands.map((command) =>
+          reads.includes(command) ? undefined : failedItem(engine, command, error, now)
+        )
+        // However many were answered, the circuit rejected one call.
+        engine.counts.fallbacks = Math.min(engine.counts.fallbacks, fallbacks + 1)
+        return Effect.map(Effect.andThen(engine.wasHeld, pipeline(engine, reads)), (answers) => {
+          const rest = answers.values()
+          return items.flatMap((item) => item ?? rest.next().value ?? [])
+        })
+      }
+    })
   )
 
 /** Runs a transaction: all commands are applied, or none. It has no degraded form. */
 export const transaction = (engine: Engine, commands: Commands): Effect.Effect<Items, WriteError> =>
   Effect.withFiber((fiber) =>
-    send(engine, commands, "transaction").pipe(
-      Effect.map((fates) => {
+    Effect.matchEffect(send(engine, commands, "transaction"), {
+      onSuccess: (fates) => {
         const now = nowOf(fiber)
-        return commands.map((command, index) => itemOf(engine, command, fates[index], now))
-      }),
-      Effect.tap(() => afterwards(engine, commands)),
-      Effect.catch((error) => Effect.fail(failedTransaction(engine, commands, error)))
-    )
+        const items = commands.map((command, index) => itemOf(engine, command, fates[index], now))
+        return Effect.as(afterwards(engine, commands, fates), items)
+      },
+      onFailure: (error) => Effect.fail(failedTransaction(engine, commands, error))
+    })
   )
+
+const isRead = ({ kind }: Command<unknown>): boolean => kind === "read"
 
 const kindOf = (commands: Commands): "read" | "write" =>
   commands.some(({ kind }) => kind === "write") ? "write" : "read"
@@ -101,6 +111,15 @@ const worst = (outcomes: ReadonlyArray<Outcome.Outcome>): Outcome.Outcome =>
   outcomes.find(({ _tag }) => _tag === "Success") ??
   Outcome.ignored
 
+/** A read of what was written here, which the server does not know of yet. */
+const writtenItem = (engine: Engine, command: Command<unknown>, now: Now): Items[number] | undefined => {
+  if (command.kind === "write" || engine.held.written.size === 0) return undefined
+  const known = split(engine.held, command, now)
+  return known === undefined || known.asked !== undefined
+    ? undefined
+    : served(command, { reply: known.join(null), source: "local", ageMillis: 0 }, itself)
+}
+
 const itemOf = (
   engine: Engine,
   command: Command<unknown>,
@@ -139,6 +158,13 @@ const failedTransaction = (
   return judge(engine, error)
 }
 
-/** What an answer of the server sets going while writes are held. */
-const afterwards = (engine: Engine, commands: Commands): Effect.Effect<void> =>
-  engine.held.written.size === 0 ? Effect.void : engine.answered(kindOf(commands))
+/** What answers of the server, and writes that were held without one, set going. */
+const afterwards = (
+  engine: Engine,
+  commands: Commands,
+  fates: ReadonlyArray<transport.Fate>
+): Effect.Effect<void> => {
+  if (engine.held.written.size === 0) return Effect.void
+  const answered = commands.filter((_, index) => "reply" in (fates[index] ?? {}))
+  return answered.length === 0 ? engine.wasHeld : engine.answered(kindOf(answered))
+}

@@ -7,16 +7,8 @@ import * as Command from "../Command.ts"
 import type { WriteError } from "../RedisViews.ts"
 import type { Client, RedisHealth } from "../ResilientRedis.ts"
 import * as batch from "./batch.ts"
-import {
-  attempt,
-  classifyWrite,
-  type Engine,
-  failureOf,
-  judge,
-  mayHaveBeenApplied,
-  read,
-  write
-} from "./engine.ts"
+import { attempt, type Engine, read, write } from "./engine.ts"
+import { classifyWrite, failureOf, judge, mayHaveBeenApplied } from "./verdict.ts"
 import * as views from "./views.ts"
 
 /** The client that users see. */
@@ -48,11 +40,12 @@ const use = <A>(
   operation: string,
   f: (redis: Redis.Redis["Service"]) => Effect.Effect<A, Redis.RedisError>
 ): Effect.Effect<A, WriteError | Unsupported> => {
-  const sent = Effect.mapError(engine.slot.current.use(f), (error) =>
-    error instanceof Unsupported ? error : failureOf({ name: operation, args: [] })(error)
+  const sent = Effect.mapError(
+    Effect.suspend(() => engine.slot.current.use(f)),
+    (error) => (error instanceof Unsupported ? error : failureOf({ name: operation, args: [] })(error))
   )
   return Effect.mapError(attempt(engine, engine.writes, sent, classifyWrite), (error) => {
-    if (error instanceof Unsupported) return error
+    if (error instanceof Unsupported) return new Unsupported({ service: error.service, operation })
     return mayHaveBeenApplied(error)
       ? new Ambiguous({ service: engine.name, operation, cause: error })
       : judge(engine, error)

@@ -4,34 +4,39 @@
  * One rule decides everything about a failed write: a write that may have been applied is never answered from here, since
  * only the caller can find out.
  */
-import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
+import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
-import type * as Redis from "effect/persistence/Redis"
 import * as Result from "effect/Result"
-import type { CircuitBreaker, Retry, Served } from "failsoft"
-import { Ambiguous, Deadline, Misconfigured, Outcome, ServiceUnavailable, UnavailableReason } from "failsoft"
+import type { CircuitBreaker, Outcome, Retry, Served } from "failsoft"
+import { Ambiguous, Deadline, ServiceUnavailable } from "failsoft"
 import type { Command, Read, Write } from "../Command.ts"
 import * as RedisFailure from "../RedisFailure.ts"
-import { type Answer, answer } from "../state/held/answer.ts"
-import { forget, type Held, keysOf } from "../state/held/Held.ts"
-import { hold } from "../state/held/hold.ts"
+import type { ReadError, WriteError } from "../RedisViews.ts"
+import { type Answer, answer, split } from "../state/held/answer.ts"
+import { forget, type Held } from "../state/held/Held.ts"
+import { hold, supersede } from "../state/held/hold.ts"
 import { learn } from "../state/held/learn.ts"
 import type { Now, Reply } from "../state/MemoryStore.ts"
 import type { Sent, Slot } from "./transport.ts"
-
-/** What a read may fail with. */
-export type ReadError = ServiceUnavailable | Misconfigured | RedisFailure.RedisFailure
-
-/** What a write may fail with. */
-export type WriteError = ReadError | Ambiguous
+import {
+  classifyRead,
+  classifyWrite,
+  expiryOf,
+  type Hearer,
+  isRefusal,
+  isRejection,
+  judge,
+  type LiveError,
+  lastErrorOf,
+  mayHaveBeenApplied,
+  mayRepeat
+} from "./verdict.ts"
 
 /** What one `ResilientRedis` works with. */
-export interface Engine {
-  readonly name: string
+export interface Engine extends Hearer {
   readonly slot: Slot
   readonly reads: CircuitBreaker.CircuitBreaker
   readonly writes: CircuitBreaker.CircuitBreaker
@@ -44,10 +49,10 @@ export interface Engine {
   readonly counts: { hits: number; misses: number; fallbacks: number }
   /** Whether the server refuses writes and serves reads, so that a write held here would be at odds with them. */
   refusesWrites: boolean
-  /** Writes on their way to a server that is back, by key. */
-  replaying: Map<string, ReadonlyArray<Sent>>
   /** What follows on an answer of the server while writes are held. */
   readonly answered: (kind: Command<unknown>["kind"]) => Effect.Effect<void>
+  /** What follows on a write that is held. */
+  readonly wasHeld: Effect.Effect<void>
 }
 
 /** Makes what the caller gets of a value and its source. */
@@ -68,29 +73,54 @@ class FiberNow implements Now {
   }
 }
 
-/** Runs a read. */
+/** Runs a read. What was written here is not asked for: the server does not know of it yet. */
 export const read = <A, B>(
   engine: Engine,
   command: Read<A>,
   serve: Serve<A, B>
 ): Effect.Effect<B, ReadError> =>
   Effect.withFiber((fiber) => {
-    if (engine.held.written.size > 0) {
-      const known = answer(engine.held, command, nowOf(fiber))
-      if (known?.source === "local") return Effect.fromResult(served(command, known, serve))
+    const { held } = engine
+    const known =
+      held.written.size > 0 && engine.refusal === undefined ? split(held, command, nowOf(fiber)) : undefined
+    if (known === undefined) return ask(engine, command, serve, fiber)
+    if (known.asked !== undefined) {
+      const part: Read<A> = {
+        ...command,
+        args: known.asked,
+        decode: (reply) => command.decode(known.join(reply))
+      }
+      return ask(engine, part, (value) => serve(value, "local"), fiber, command)
     }
-    const call = live(engine, engine.reads, command, classifyRead, fiber)
-    const onSuccess = (reply: Reply) => answered(engine, command, reply, nowOf(fiber), serve)
-    const onFailure = (error: LiveError) =>
-      Effect.fromResult(failedRead(engine, command, error, nowOf(fiber), serve))
-    return Effect.matchEffect(call, {
-      onSuccess,
-      onFailure: (error) =>
-        mayRepeat(error)
-          ? Effect.matchEffect(again(engine, engine.reads, call, error, notAWrite), { onSuccess, onFailure })
-          : onFailure(error)
-    })
+    engine.counts.hits++
+    return Effect.fromResult(
+      served(command, { reply: known.join(null), source: "local", ageMillis: 0 }, serve)
+    )
   })
+
+/** Asks the server. `whole` is what is answered from here instead. */
+const ask = <A, B>(
+  engine: Engine,
+  command: Read<A>,
+  serve: Serve<A, B>,
+  fiber: Fiber.Fiber<unknown, unknown>,
+  whole: Read<A> = command
+): Effect.Effect<B, ReadError> => {
+  const call = live(engine, engine.reads, command, classifyRead, fiber)
+  const onSuccess = (reply: Reply) => answered(engine, command, reply, nowOf(fiber), serve)
+  const onFailure = (error: LiveError) =>
+    Effect.fromResult(failedRead(engine, whole, error, nowOf(fiber), serve))
+  return Effect.matchEffect(call, {
+    onSuccess,
+    onFailure: (error) =>
+      mayRepeat(error)
+        ? Effect.matchEffect(again(engine, engine.reads, command, call, error, notAWrite), {
+            onSuccess,
+            onFailure
+          })
+        : onFailure(error)
+  })
+}
 
 /** Runs a write. */
 export const write = <A, B>(
@@ -102,13 +132,20 @@ export const write = <A, B>(
     const fate: Fate = { mayBeApplied: false }
     const call = live(engine, engine.writes, command, classifyWrite, fiber)
     return Effect.catch(call, (error) =>
-      mayRepeat(error) ? again(engine, engine.writes, call, error, fate) : Effect.fail(error)
+      mayRepeat(error) ? again(engine, engine.writes, command, call, error, fate) : Effect.fail(error)
     ).pipe(
       Effect.onInterrupt(() => Effect.sync(() => forget(engine.held, command))),
       Effect.matchEffect({
-        onSuccess: (reply) => answered(engine, command, reply, nowOf(fiber), serve),
-        onFailure: (error) =>
-          Effect.fromResult(failedWrite(engine, command, error, fate, nowOf(fiber), serve))
+        onSuccess: (reply): Effect.Effect<B, WriteError> =>
+          fate.mayBeApplied && reply !== "OK" && isConditional(command)
+            ? Effect.fail(ambiguous(engine, command, undefined))
+            : answered(engine, command, reply, nowOf(fiber), serve),
+        onFailure: (error) => {
+          const answer = failedWrite(engine, command, error, fate, nowOf(fiber), serve)
+          return Result.isSuccess(answer)
+            ? Effect.as(engine.wasHeld, answer.success)
+            : Effect.fail(answer.failure)
+        }
       })
     )
   })
@@ -119,8 +156,6 @@ interface Fate {
 }
 
 const notAWrite: Fate = { mayBeApplied: false }
-
-type LiveError = ServiceUnavailable | RedisFailure.RedisFailure
 
 /** Sends a command through a circuit, once. */
 const live = (
@@ -152,22 +187,18 @@ export const attempt = <A, E>(
     )
   )
 
-const mayRepeat = (error: LiveError): boolean =>
-  error instanceof RedisFailure.RedisFailure &&
-  error.mayRepeat &&
-  (error.class === "unavailable" || error.class === "transient")
-
 /** Tries a command again whose first attempt failed. The first failure is played to the retry, which most calls do not need. */
 const again = (
   engine: Engine,
   breaker: CircuitBreaker.CircuitBreaker,
+  command: Sent,
   call: Effect.Effect<Reply, LiveError>,
   firstError: LiveError,
   fate: Fate
 ): Effect.Effect<Reply, LiveError> => {
   let isFirst = true
   const next = Effect.suspend(() => {
-    if (!isFirst) return call
+    if (!isFirst) return Effect.mapError(call, expiryOf(command))
     isFirst = false
     return Effect.fail(firstError)
   })
@@ -196,11 +227,12 @@ const answered = <A, B>(
 
 /** Takes note of what the server answered. */
 export const note = (engine: Engine, command: Command<unknown>, reply: Reply, now: Now): void => {
+  engine.refusal = undefined
+  if (command.kind === "write") {
+    engine.refusesWrites = false
+    if (engine.held.written.size > 0) supersede(engine.held, command)
+  }
   if (engine.whileAway !== "fail") learn(engine.held, command, reply, now)
-  if (command.kind === "read") return
-  engine.refusesWrites = false
-  // What was written since must not be overwritten by what was held before.
-  if (engine.replaying.size > 0) for (const key of keysOf(command)) engine.replaying.delete(key)
 }
 
 /** The answer to a read that failed. */
@@ -234,22 +266,35 @@ export const failedWrite = <A, B>(
 ): Result.Result<B, WriteError> => {
   const judged = judge(engine, error)
   if (fate.mayBeApplied || mayHaveBeenApplied(error)) {
-    forget(engine.held, command)
-    const cause = lastErrorOf(error)
-    return Result.fail(new Ambiguous({ service: engine.name, operation: command.name, cause }))
+    return Result.fail(ambiguous(engine, command, lastErrorOf(error)))
   }
   if (!(judged instanceof ServiceUnavailable)) return Result.fail(judged)
   if (!isRejection(error)) engine.refusesWrites = isRefusal(error)
-  const isConditional = RedisFailure.safetyOf(command.name, command.args) !== "write-last-wins"
+  const conditional = isConditional(command)
   const mayHold =
-    engine.whileAway === "memory" && !engine.refusesWrites && (engine.holdsConditional || !isConditional)
-  const known = mayHold ? hold(engine.held, command, now, isConditional) : undefined
+    engine.whileAway === "memory" &&
+    !engine.refusesWrites &&
+    (engine.holdsConditional || !conditional) &&
+    // A deadline that was spent before anything was sent says nothing of Redis, which may well be there.
+    judged.reason._tag !== "TimedOut"
+  const known = mayHold ? hold(engine.held, command, now, conditional) : undefined
   if (known === undefined) return Result.fail(judged)
   if (isRejection(error)) engine.counts.fallbacks++
   return served(command, known, serve)
 }
 
-const served = <A, B>(
+/** Whether the outcome of a write depends on what is there. */
+const isConditional = ({ args, name }: Sent): boolean =>
+  RedisFailure.safetyOf(name, args) !== "write-last-wins" ||
+  ((name === "EXPIRE" || name === "PEXPIRE") && args.length > 2)
+
+const ambiguous = (engine: Engine, command: Sent, cause: unknown): Ambiguous => {
+  forget(engine.held, command)
+  return new Ambiguous({ service: engine.name, operation: command.name, cause })
+}
+
+/** What is held, as the caller gets it. */
+export const served = <A, B>(
   command: Command<A>,
   { ageMillis, reply, source }: Answer,
   serve: Serve<A, B>
@@ -257,80 +302,3 @@ const served = <A, B>(
   reply instanceof Error
     ? Result.fail(RedisFailure.from(reply, command.name, command.args))
     : Result.succeed(serve(command.decode(reply), source, source === "stale" ? ageMillis : undefined))
-
-/** What an error means to the caller: an outage, whatever the words of it, or a mistake that no fallback may hide. */
-export const judge = (engine: Engine, error: LiveError): ReadError => {
-  if (error instanceof ServiceUnavailable) return error
-  switch (error.class) {
-    case "misconfigured":
-      return new Misconfigured({ service: engine.name, problem: `the server answers ${error.code}` })
-    case "caller":
-      return error
-    default:
-      return new ServiceUnavailable({
-        service: engine.name,
-        reason: error.sent
-          ? UnavailableReason.RetriesExhausted({ attempts: 1, lastError: error })
-          : UnavailableReason.NotConnected()
-      })
-  }
-}
-
-const lastErrorOf = (error: LiveError): unknown =>
-  error instanceof ServiceUnavailable && error.reason._tag === "RetriesExhausted"
-    ? error.reason.lastError
-    : error
-
-const isRejection = (error: LiveError): boolean =>
-  error instanceof ServiceUnavailable && error.reason._tag === "CircuitOpen"
-
-/** Whether a write that ended so may have been applied: its last attempt was sent, or a deadline ended it under way. */
-export const mayHaveBeenApplied = (error: LiveError): boolean => {
-  const last = lastErrorOf(error)
-  if (last instanceof RedisFailure.RedisFailure) return last.mayBeApplied
-  return (
-    last instanceof ServiceUnavailable &&
-    last.reason._tag === "TimedOut" &&
-    Duration.toMillis(last.reason.after) > 0
-  )
-}
-
-const isRefusal = (error: LiveError): boolean => {
-  const last = lastErrorOf(error)
-  return last instanceof RedisFailure.RedisFailure && last.class === "write-path"
-}
-
-const classify =
-  (kind: Command<unknown>["kind"]) =>
-  (exit: Exit.Exit<unknown, unknown>): Outcome.Outcome => {
-    const failed = Exit.isFailure(exit) ? exit.cause.reasons.find(Cause.isFailReason)?.error : undefined
-    return failed instanceof RedisFailure.RedisFailure
-      ? outcomeOf(kind, failed.class)
-      : Outcome.fromExit(exit)
-  }
-
-/** What the end of an attempt to read says about the server. */
-export const classifyRead = classify("read")
-
-/** What the end of an attempt to write says about the server. */
-export const classifyWrite = classify("write")
-
-/** What a failure says about the server. */
-export const outcomeOf = (kind: Command<unknown>["kind"], failed: RedisFailure.Class): Outcome.Outcome => {
-  switch (failed) {
-    case "unavailable":
-      return Outcome.failure()
-    case "write-path":
-      return kind === "write" ? Outcome.failure() : Outcome.success
-    case "caller":
-      return Outcome.success
-    default:
-      return Outcome.ignored
-  }
-}
-
-/** An error of Effect's Redis as what a command of that name failed with. */
-export const failureOf =
-  (command: Sent) =>
-  (error: Redis.RedisError): RedisFailure.RedisFailure =>
-    RedisFailure.from(error, command.name, command.args)

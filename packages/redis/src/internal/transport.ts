@@ -54,7 +54,10 @@ export const connect = (
         const calls = commands.map(({ name, args }) => ["call", name, ...args])
         return use(async (client) => {
           const all = how === "pipeline" ? client.pipeline(calls) : client.multi(calls)
-          const results = (await all.exec()) ?? []
+          const results = (await all.exec().catch(rethrowReason)) ?? []
+          const [first] = results
+          // One error for all of them is told as that of a command would be, and so with the reason for it.
+          if (first?.[0] && results.every(([error]) => isNotWritten(error))) throw first[0]
           return results.map(
             ([error, reply]): Fate => (error === null ? { reply: reply as Reply } : { error })
           )
@@ -71,6 +74,17 @@ export const connect = (
         })
     )
   })
+
+/** A transaction is refused because a command of it was; when the server is why, and not the caller, that is to be told. */
+const rethrowReason = (error: unknown): never => {
+  const reasons: unknown = error instanceof Error && "previousErrors" in error ? error.previousErrors : []
+  throw (Array.isArray(reasons) ? reasons : []).find(isOfServer) ?? error
+}
+
+const isOfServer = (error: unknown): boolean => RedisFailure.from(error, "EXEC", []).class !== "caller"
+
+const isNotWritten = (error: unknown): boolean =>
+  error instanceof Error && RedisFailure.from(error, "EXEC", []).code === "NOT_CONNECTED"
 
 const notWritten = new Error("Stream isn't writeable: there is no connection")
 

@@ -2,9 +2,10 @@
 import * as Effect from "effect/Effect"
 import { type Served, ServiceUnavailable } from "failsoft"
 import * as Command from "../Command.ts"
-import type { Lenient, Strict, WithSource } from "../RedisViews.ts"
+import type { Lenient, ReadError, Strict, WithSource, WriteError } from "../RedisViews.ts"
 import { answerInPart } from "../state/held/answer.ts"
-import { type Engine, nowOf, type ReadError, read, type WriteError, write } from "./engine.ts"
+import { type Engine, nowOf, read, write } from "./engine.ts"
+import { isRejection } from "./verdict.ts"
 
 const plain = <A>(value: A): A => value
 
@@ -97,9 +98,6 @@ export const lenient = (engine: Engine): Lenient => {
     time: of(Command.time)
   }
 }
-
-const isRejection = (error: unknown): boolean =>
-  error instanceof ServiceUnavailable && error.reason._tag === "CircuitOpen"
 
 /** A read, answered with nothing where nothing is held. Whatever is no outage is a defect. */
 const leniently = <A>(engine: Engine, command: Command.Read<A>): Effect.Effect<A> =>

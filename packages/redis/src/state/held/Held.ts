@@ -6,6 +6,9 @@
  * can bring back what was deleted. What is not known is not guessed: "not there" is an answer only where this process
  * deleted the key itself, or its time ran out here.
  *
+ * What was seen ages, also where a write here went on from it: a session whose every request writes one field is not held
+ * for longer than the rest of it may be. What was written here does not age.
+ *
  * It changes in place, as the memory store does whose rules it applies: each function is one step.
  */
 import { Lru } from "failsoft"
@@ -34,21 +37,21 @@ export interface Known {
   /** Whether this is all there is, and not only some fields or members. */
   readonly complete: boolean
   readonly bytes: number
+  /** When all of it was seen, or the latest part where it is not complete. `own` for what was written here alone. */
   readonly seenAtMillis: number
+  /** When fields of a hash were seen, if not with the whole; `own` for those that were written or deleted here. */
+  readonly fieldsSeenAt?: Map<string, number> | undefined
   readonly expiresAtMillis: number | undefined
   readonly knowsExpiry: boolean
 }
 
+/** Stands for the time at which something was seen that was written here: it does not age. */
+export const own = Number.POSITIVE_INFINITY
+
 /** What was written to a key here. */
 export interface Written extends Known {
   /** The last write of each part of the key, in the order of the writes. Kept only where they are to be sent later. */
-  readonly writes: Map<string, Timed>
-}
-
-/** A write and when it was made. */
-export interface Timed {
-  readonly command: Sent
-  readonly atMillis: number
+  readonly writes: Map<string, Sent>
 }
 
 /** What is held, and a store for one key at a time to apply commands in. */
@@ -57,7 +60,7 @@ export interface Held {
   readonly seen: Lru.Lru<string, Known>
   readonly written: Lru.Lru<string, Written>
   readonly scratch: MemoryStore.MemoryStore
-  /** Writes that were lost because a bound was reached. */
+  /** Keys whose writes were lost before the server was back, such as because a bound was reached. */
   lost: number
 }
 
@@ -70,20 +73,20 @@ export const make = (bounds: Bounds): Held => ({
   lost: 0
 })
 
-/** What is known of a key that was deleted, or whose time ran out. */
-export const gone = (nowMillis: number): Known => ({
-  value: undefined,
-  complete: true,
-  bytes: entryBytes,
-  seenAtMillis: nowMillis,
-  expiresAtMillis: undefined,
-  knowsExpiry: true
-})
-
 /** The least that an entry takes. */
 export const entryBytes = 128
 
-/** What is known of a key now, and where from. */
+/** What is known of a key that was deleted here, or whose time ran out here. */
+export const gone: Known = {
+  value: undefined,
+  complete: true,
+  bytes: entryBytes,
+  seenAtMillis: own,
+  expiresAtMillis: undefined,
+  knowsExpiry: true
+}
+
+/** What is known of a key now, and where from. Parts of it may be too old to be served. */
 export const lookup = (
   held: Held,
   key: string,
@@ -91,19 +94,25 @@ export const lookup = (
 ): { readonly known: Known; readonly source: "stale" | "local" } | undefined => {
   const written = held.written.size === 0 ? undefined : held.written.get(key)
   if (written !== undefined) {
-    return { known: hasEnded(written, nowMillis) ? gone(nowMillis) : written, source: "local" }
+    return { known: hasEnded(written, nowMillis) ? gone : written, source: "local" }
   }
   // Nothing is learned while the server is away, so what is asked for then need not be kept longer for it.
   const seen = held.seen.peek(key)
   if (seen === undefined) return undefined
-  if (hasEnded(seen, nowMillis) || nowMillis - seen.seenAtMillis > held.bounds.maxStaleMillis) {
+  const isOld = seen.fieldsSeenAt === undefined && isTooOld(held, seen.seenAtMillis, nowMillis)
+  if (isOld || hasEnded(seen, nowMillis)) {
     held.seen.delete(key)
     return undefined
   }
   return { known: seen, source: "stale" }
 }
 
-const hasEnded = ({ expiresAtMillis }: Known, nowMillis: number): boolean =>
+/** Whether what was seen at that time is too old to be served. */
+export const isTooOld = (held: Held, seenAtMillis: number, nowMillis: number): boolean =>
+  nowMillis - seenAtMillis > held.bounds.maxStaleMillis
+
+/** Whether the time of a key has run out. */
+export const hasEnded = ({ expiresAtMillis }: Known, nowMillis: number): boolean =>
   expiresAtMillis !== undefined && expiresAtMillis <= nowMillis
 
 /** What a command did to a key. */
@@ -136,7 +145,14 @@ export const apply = (held: Held, known: Known | undefined, command: Sent, now: 
 export const keysOf = ({ name, args }: Sent): ReadonlyArray<string> =>
   name === "MGET" || name === "DEL" || name === "EXISTS" ? args : args.slice(0, 1)
 
-/** Forgets what was seen of the keys of a command that may have changed them. */
+/** The fields of a hash that a command writes or deletes. */
+export const fieldsOf = ({ args, name }: Sent): ReadonlyArray<string> =>
+  name === "HSET" ? args.slice(1).filter((_, index) => index % 2 === 0) : name === "HDEL" ? args.slice(1) : []
+
+/** Forgets all that is held of the keys of a write whose fate is unknown. */
 export const forget = (held: Held, command: Sent): void => {
-  for (const key of keysOf(command)) held.seen.delete(key)
+  for (const key of keysOf(command)) {
+    held.seen.delete(key)
+    if (held.written.delete(key) && held.bounds.keepWrites) held.lost++
+  }
 }

@@ -1,6 +1,6 @@
 /** Learns from what the server replied while it was there. */
 import type { Now, Reply, Value } from "../MemoryStore.ts"
-import { apply, entryBytes, forget, type Held, type Known, type Sent } from "./Held.ts"
+import { apply, entryBytes, fieldsOf, type Held, hasEnded, type Known, keysOf, type Sent } from "./Held.ts"
 
 /** Hashes and sorted sets above this are not held: the work of keeping them would be felt by live calls. */
 const maxCollectionBytes = 65_536
@@ -17,9 +17,22 @@ const textsOf = (reply: Reply): ReadonlyArray<string> =>
 const scoresFirst = (flat: ReadonlyArray<string>): ReadonlyArray<string> =>
   flat.flatMap((member, index) => (index % 2 === 0 ? [flat[index + 1] ?? "", member] : []))
 
+/** What was seen of a key whose time has not run out since. */
+const seenOf = (held: Held, key: string, now: Now): Known | undefined => {
+  const seen = held.seen.peek(key)
+  return seen === undefined || hasEnded(seen, now.millis) ? undefined : seen
+}
+
 const keep = (held: Held, key: string, known: Known): void => {
-  if (known.value?._tag !== "String" && known.bytes > maxCollectionBytes) held.seen.delete(key)
+  // What was seen must not come back when what was written here since leaves for want of room.
+  const isWritten = held.written.size > 0 && held.written.peek(key) !== undefined
+  const isTooLarge = known.value?._tag !== "String" && known.bytes > maxCollectionBytes
+  if (isWritten || isTooLarge) held.seen.delete(key)
   else held.seen.set(key, known, known.bytes)
+}
+
+const drop: Lesson = (held, command) => {
+  for (const key of keysOf(command)) held.seen.delete(key)
 }
 
 const textual = (text: string, key: string, now: Now): Known => ({
@@ -42,33 +55,60 @@ const learnText = (held: Held, key: string, reply: Reply, now: Now): void => {
     return
   }
   const known = textual(reply, key, now)
-  const before = held.seen.peek(key)
+  const before = seenOf(held, key, now)
   // The same text keeps the end that is known of it; another was written since, and with it the end.
   const isSame = before?.value?._tag === "String" && before.value.text === reply
   keep(held, key, isSame ? { ...known, ...expiryOf(before) } : known)
 }
 
-const learnField = (held: Held, key: string, field: string, reply: Reply, now: Now): void => {
-  const before = held.seen.peek(key)
+const learnTexts: Lesson = (held, { args }, reply, now) => {
+  const replies = Array.isArray(reply) ? reply : [reply]
+  for (const [index, key] of args.entries()) learnText(held, key, replies[index] ?? null, now)
+}
+
+const learnField: Lesson = (held, { args: [key = "", field = ""] }, reply, now) => {
+  const before = seenOf(held, key, now)
   const fields = before?.value?._tag === "Hash" ? before.value.fields : undefined
   if (typeof reply !== "string") {
     fields?.delete(field)
+    before?.fieldsSeenAt?.delete(field)
     if (fields?.size === 0) held.seen.delete(key)
     return
   }
-  const old = fields?.get(field)
+  if (before === undefined || fields === undefined) {
+    keep(
+      held,
+      key,
+      partial({ _tag: "Hash", fields: new Map([[field, reply]]) }, [field], 2 * entryBytes, now)
+    )
+    return
+  }
+  const old = fields.get(field)
   const grown = 2 * (reply.length - (old?.length ?? -field.length)) + (old === undefined ? entryBytes : 0)
-  const value: Value =
-    fields === undefined ? { _tag: "Hash", fields: new Map([[field, reply]]) } : { _tag: "Hash", fields }
-  fields?.set(field, reply)
-  keep(held, key, {
-    value,
-    complete: fields !== undefined && before?.complete === true,
-    bytes: (fields === undefined ? entryBytes : (before?.bytes ?? entryBytes)) + grown,
-    // A whole hash is as old as the last time that it was seen whole.
-    seenAtMillis: fields !== undefined && before !== undefined ? before.seenAtMillis : now.millis,
-    ...expiryOf(fields === undefined ? undefined : before)
-  })
+  fields.set(field, reply)
+  keep(held, key, { ...seenNow(before, [field], now), bytes: before.bytes + grown })
+}
+
+/** A hash of which no more is known than some fields. */
+const partial = (
+  value: Value | undefined,
+  fields: ReadonlyArray<string>,
+  bytes: number,
+  now: Now
+): Known => ({
+  value,
+  bytes,
+  complete: false,
+  seenAtMillis: now.millis,
+  fieldsSeenAt: new Map(fields.map((field) => [field, now.millis])),
+  ...expiryOf(undefined)
+})
+
+/** Fields that were seen now do not make the whole any younger. */
+const seenNow = (known: Known, fields: ReadonlyArray<string>, now: Now): Known => {
+  const fieldsSeenAt = known.fieldsSeenAt ?? new Map<string, number>()
+  for (const field of fields) fieldsSeenAt.set(field, now.millis)
+  return { ...known, fieldsSeenAt, seenAtMillis: known.complete ? known.seenAtMillis : now.millis }
 }
 
 /** Learns a whole value by the command that would write it. */
@@ -79,27 +119,29 @@ const learnWhole = (held: Held, command: Sent, now: Now): void => {
     return
   }
   const { bytes, value } = apply(held, undefined, command, now)
-  const expiry = expiryOf(held.seen.peek(key))
-  if (value === undefined) held.seen.delete(key)
-  else keep(held, key, { value, bytes, complete: true, seenAtMillis: now.millis, ...expiry })
+  const expiry = expiryOf(seenOf(held, key, now))
+  keep(held, key, { value, bytes, complete: true, seenAtMillis: now.millis, ...expiry })
 }
 
 const learnExpiry = (held: Held, key: string, millis: number, now: Now): void => {
-  const before = held.seen.peek(key)
-  if (before === undefined) return
-  if (millis === -2) held.seen.delete(key)
+  const before = seenOf(held, key, now)
+  if (before === undefined || millis === -2) held.seen.delete(key)
   else {
     const expiresAtMillis = millis === -1 ? undefined : now.millis + millis
     keep(held, key, { ...before, expiresAtMillis, knowsExpiry: true })
   }
 }
 
-const learnAbsence: Lesson = (held, { args }, reply) => {
-  if (args.length === 1 && Number(reply) === 0) held.seen.delete(args[0] ?? "")
+const learnAbsence: Lesson = (held, command, reply, now) => {
+  if (Number(reply) === 0) drop(held, command, reply, now)
 }
 
-const learnNumber: Lesson = (held, { args: [key = ""] }, reply, now) =>
-  keep(held, key, { ...textual(String(reply), key, now), ...expiryOf(held.seen.peek(key)) })
+const learnNumber: Lesson = (held, command, reply, now) => {
+  const [key = ""] = command.args
+  // Beyond what a number can hold exactly, the text at the server is another one.
+  if (!Number.isSafeInteger(reply)) drop(held, command, reply, now)
+  else keep(held, key, { ...textual(String(reply), key, now), ...expiryOf(seenOf(held, key, now)) })
+}
 
 const learnRange: Lesson = (held, { args: [key = "", ...rest] }, reply, now) => {
   if (rest.join(" ") !== "0 -1 WITHSCORES") return
@@ -109,63 +151,67 @@ const learnRange: Lesson = (held, { args: [key = "", ...rest] }, reply, now) => 
 const conditions = new Set(["NX", "XX", "GT", "LT"])
 
 const learnSet: Lesson = (held, command, reply, now) => {
-  const key = command.args[0] ?? ""
-  if (reply !== "OK") {
-    if (command.args.includes("GET", 2)) forget(held, command)
-    return
-  }
-  const before = held.seen.peek(key)
+  const [key = ""] = command.args
+  const has = (option: string): boolean => command.args.includes(option, 2)
+  // With GET the reply is the text before, and does not tell whether the condition was met.
+  if (has("GET") || (reply !== "OK" && has("XX"))) drop(held, command, reply, now)
+  if (has("GET") || reply !== "OK") return
+  const before = seenOf(held, key, now)
   const args = command.args.filter((arg, index) => index < 2 || !conditions.has(arg))
   const { bytes, expiresAtMillis, value } = apply(held, before, { name: "SET", args }, now)
-  const knowsExpiry = !args.includes("KEEPTTL", 2) || before?.knowsExpiry === true
-  keep(held, key, { value, bytes, expiresAtMillis, knowsExpiry, complete: true, seenAtMillis: now.millis })
+  const knowsExpiry = !has("KEEPTTL") || before?.knowsExpiry === true
+  if (value === undefined) drop(held, command, reply, now)
+  else keep(held, key, { ...textual("", key, now), value, bytes, expiresAtMillis, knowsExpiry })
 }
 
 const learnExpire: Lesson = (held, command, reply, now) => {
-  const key = command.args[0] ?? ""
-  const before = held.seen.peek(key)
-  if (Number(reply) !== 1 || before === undefined) return
-  const args = command.args.slice(0, 2)
-  const { expiresAtMillis, value } = apply(held, before, { name: command.name, args }, now)
-  if (value === undefined) forget(held, command)
-  else keep(held, key, { ...before, expiresAtMillis, knowsExpiry: true })
-}
-
-const learnFields: Lesson = (held, command, _reply, now) => {
-  const before = held.seen.peek(command.args[0] ?? "")
-  if (before !== undefined) changeKnown(held, before, command, now)
-  else if (command.name === "HSET") {
-    const { bytes, value } = apply(held, undefined, command, now)
-    const known = { value, bytes, complete: false, seenAtMillis: now.millis, ...expiryOf(undefined) }
-    keep(held, command.args[0] ?? "", known)
+  const [key = "", ...rest] = command.args
+  const before = seenOf(held, key, now)
+  const isAbsent = Number(reply) === 0 && rest.length === 1
+  if (isAbsent || before === undefined) drop(held, command, reply, now)
+  else if (Number(reply) === 1) {
+    const plain = { ...command, args: command.args.slice(0, 2) }
+    const { expiresAtMillis, value } = apply(held, before, plain, now)
+    if (value === undefined) drop(held, command, reply, now)
+    else keep(held, key, { ...before, expiresAtMillis, knowsExpiry: true })
   }
 }
 
-const learnMembers: Lesson = (held, command, _reply, now) => {
-  const before = held.seen.peek(command.args[0] ?? "")
+const learnFields: Lesson = (held, command, reply, now) => {
+  const [key = ""] = command.args
+  const before = seenOf(held, key, now)
+  if (before?.value?._tag === "Hash") changeKnown(held, before, command, now)
+  else if (command.name === "HSET") {
+    const { bytes, value } = apply(held, undefined, command, now)
+    keep(held, key, partial(value, fieldsOf(command), bytes, now))
+  } else drop(held, command, reply, now)
+}
+
+const learnMembers: Lesson = (held, command, reply, now) => {
+  const before = seenOf(held, command.args[0] ?? "", now)
   const isPlain = command.name !== "ZADD" || !command.args.slice(1).some((arg) => conditions.has(arg))
-  if (isPlain && before?.complete === true) changeKnown(held, before, command, now)
-  else forget(held, command)
+  if (isPlain && before?.value?._tag === "SortedSet") changeKnown(held, before, command, now)
+  else drop(held, command, reply, now)
 }
 
 const changeKnown = (held: Held, before: Known, command: Sent, now: Now): void => {
+  const [key = ""] = command.args
   const { bytes, value } = apply(held, before, command, now)
-  if (value === undefined) forget(held, command)
-  else keep(held, command.args[0] ?? "", { ...before, value, bytes })
+  const fields = fieldsOf(command)
+  if (value === undefined) held.seen.delete(key)
+  else if (command.name === "HSET") keep(held, key, { ...seenNow(before, fields, now), value, bytes })
+  else {
+    for (const field of fields) before.fieldsSeenAt?.delete(field)
+    keep(held, key, { ...before, value, bytes })
+  }
 }
 
 /** What each command teaches; the others teach nothing. */
 const lessons: ReadonlyMap<string, Lesson> = new Map<string, Lesson>([
-  ["GET", (held, { args }, reply, now) => learnText(held, args[0] ?? "", reply, now)],
-  [
-    "MGET",
-    (held, { args }, reply, now) =>
-      args.forEach((key, index) => {
-        learnText(held, key, Array.isArray(reply) ? (reply[index] ?? null) : null, now)
-      })
-  ],
+  ["GET", learnTexts],
+  ["MGET", learnTexts],
   ["SET", learnSet],
-  ["DEL", (held, command) => forget(held, command)],
+  ["DEL", drop],
   ["EXISTS", learnAbsence],
   ["EXPIRE", learnExpire],
   ["PEXPIRE", learnExpire],
@@ -174,7 +220,7 @@ const lessons: ReadonlyMap<string, Lesson> = new Map<string, Lesson>([
   ["INCRBY", learnNumber],
   ["DECR", learnNumber],
   ["DECRBY", learnNumber],
-  ["HGET", (held, { args }, reply, now) => learnField(held, args[0] ?? "", args[1] ?? "", reply, now)],
+  ["HGET", learnField],
   [
     "HGETALL",
     (held, { args }, reply, now) =>
