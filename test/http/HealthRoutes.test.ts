@@ -149,7 +149,7 @@ describe.each(Object.entries(doors))("over %s", (_, open) => {
         yield* health.register({
           _tag: "Layer",
           name: "cache",
-          layer: Effect.succeed({ name: "cache", built, degraded, sinceMillis: noon, circuit })
+          layer: Effect.succeed({ name: "cache", enabled: true, built, degraded, sinceMillis: noon, circuit })
         })
         const { ask } = yield* gateway(health, { critical: ["cache"] })
         const detail = yield* ask("/health/ready")
@@ -171,6 +171,24 @@ describe.each(Object.entries(doors))("over %s", (_, open) => {
           ...one,
           services: { auth: wire(), cache: one }
         })
+      })
+  )
+
+  it.live.each([
+    { enabled: true, degraded: true, status: "degraded", ready: "degraded" },
+    { enabled: true, degraded: false, status: "ok", ready: "healthy" },
+    { enabled: false, degraded: true, status: "ok", ready: "healthy" }
+  ])(
+    "a Layer without a circuit of its own that is enabled $enabled and degraded $degraded is $ready",
+    ({ degraded, enabled, ready, status }) =>
+      Effect.gen(function* () {
+        const health = yield* makeHealth
+        const layer = { name: "cache", enabled, built: true, degraded, sinceMillis: noon, circuit: undefined }
+        yield* health.register({ _tag: "Layer", name: "cache", layer: Effect.succeed(layer) })
+        const { ask } = yield* gateway(health, {})
+        const cache = { status, enabled, initialized: true }
+        expect((yield* ask("/health/ready")).json).toEqual({ status: ready, checks: { cache } })
+        expect((yield* ask("/health/circuit-breaker")).json).toMatchObject({ services: {} })
       })
   )
 

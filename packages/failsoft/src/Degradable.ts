@@ -293,6 +293,7 @@ const snapshotOf = <S>(
     const built = primary.service() !== undefined
     return {
       name,
+      enabled: true,
       built,
       degraded: !built || circuit.state !== "closed",
       sinceMillis: primary.sinceMillis(),

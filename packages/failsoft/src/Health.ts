@@ -46,14 +46,16 @@ export interface CircuitSnapshot {
 /** What a degradable Layer looks like at one moment. */
 export interface LayerSnapshot {
   readonly name: string
+  /** `false` when it is switched off by configuration, and so degraded on purpose. */
+  readonly enabled: boolean
   /** Whether the primary has been built. */
   readonly built: boolean
   /** Whether the degraded service answers, for some calls or all: the primary is not built, or its circuit not closed. */
   readonly degraded: boolean
   /** Wall-clock milliseconds since 1970 at which the primary was built; before that, at which the Layer began to build it. */
   readonly sinceMillis: number
-  /** The circuit in front of the primary. It is no component of its own. */
-  readonly circuit: CircuitSnapshot
+  /** The circuit in front of the primary, unless that has components of its own: this one is none. */
+  readonly circuit: CircuitSnapshot | undefined
 }
 
 /** Something that may be degraded: a circuit that stands by itself, or a degradable Layer with its circuit. */

@@ -68,7 +68,7 @@ export const layer = (
         health.components,
         Effect.forEach((component) => checkOf(component, critical))
       )
-      const circuits = Effect.map(checks, (all) => all.map(({ circuit }) => circuit))
+      const circuits = Effect.map(checks, (all) => all.flatMap(({ circuit }) => circuit ?? []))
       return [
         HttpRouter.route("GET", "/livez", answer(200, { status: "pass" })),
         HttpRouter.route("GET", "/readyz", Effect.flatMap(checks, readyz)),
@@ -92,26 +92,30 @@ type Status = "healthy" | "degraded" | "unhealthy"
 
 /** How one component is. */
 interface Check {
+  readonly name: string
   readonly status: Status
+  /** `false` when it is switched off by configuration. */
+  readonly enabled: boolean
   /** Whether it can serve by its own means at all: always, but for a Layer whose primary has not been built. */
   readonly initialized: boolean
-  readonly enabled: boolean
-  readonly circuit: Health.CircuitSnapshot
+  readonly circuit: Health.CircuitSnapshot | undefined
 }
 
 const checkOf = (component: Health.Component, critical: ReadonlySet<string>): Effect.Effect<Check> =>
   component._tag === "Circuit"
     ? Effect.map(component.circuit, (circuit) => ({
+        name: circuit.name,
         status: statusOf(circuit, critical),
-        initialized: true,
         enabled: circuit.enabled,
+        initialized: true,
         circuit
       }))
-    : Effect.map(component.layer, ({ built, circuit, degraded }) => ({
-        status: degraded ? "degraded" : "healthy",
+    : Effect.map(component.layer, ({ built, circuit, degraded, enabled, name }) => ({
+        name,
+        // What is switched off is degraded on purpose, and nobody need look at it.
+        status: degraded && enabled ? "degraded" : "healthy",
+        enabled,
         initialized: built,
-        // Without a circuit in front of its primary it is still there.
-        enabled: true,
         circuit
       }))
 
@@ -134,13 +138,13 @@ const readyz = (checks: ReadonlyArray<Check>) => {
 
 const ready = (checks: ReadonlyArray<Check>) => {
   const status = worst(checks)
-  const named = checks.map(({ circuit, enabled, initialized, status }) => [
-    circuit.name,
+  const named = checks.map(({ circuit, enabled, initialized, name, status }) => [
+    name,
     {
       status: status === "healthy" ? "ok" : "degraded",
       enabled,
       initialized,
-      circuit_breaker: circuit.state
+      ...(circuit === undefined ? {} : { circuit_breaker: circuit.state })
     }
   ])
   return answer(status === "unhealthy" ? 503 : 200, { status, checks: Object.fromEntries(named) })

@@ -33,7 +33,7 @@ import { InvalidOption, Unsupported } from "failsoft"
 import * as client from "./internal/client.ts"
 import { nowOf } from "./internal/engine.ts"
 import * as engines from "./internal/engines.ts"
-import type { Transport } from "./internal/transport.ts"
+import { makeSlot, type Transport } from "./internal/transport.ts"
 import * as RedisFailure from "./RedisFailure.ts"
 import * as ResilientRedis from "./ResilientRedis.ts"
 import * as MemoryStore from "./state/MemoryStore.ts"
@@ -66,7 +66,8 @@ export const layerOf = <I>(
       yield* whole("maxEntries", maxEntries, 1, 10_000_000)
       yield* whole("maxBytes", maxBytes, 1024, 2 ** 40)
       const store = MemoryStore.make({ maxEntries, maxBytes })
-      return client.make(yield* engines.make({ whileAway: "fail" }, { current: transportOf(store) }, "off"))
+      const slot = yield* makeSlot(transportOf(store))
+      return client.make(yield* engines.make({ whileAway: "fail" }, slot, "off"))
     })
   )
 

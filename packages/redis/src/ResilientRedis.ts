@@ -19,6 +19,7 @@
  * **Gotchas**
  *
  * - What is written here while Redis is away is lost with the process, and other processes do not see it.
+ * - Given up on return, a deletion that was held is undone: whoever revokes what Redis still has sets `onReturn`.
  * - A write that was sent and not answered is `Ambiguous`: it is neither repeated nor answered from here, unless applying
  *   it twice does no harm.
  * - A wrong password is `Misconfigured`, and in the lenient view a defect: it is no outage.
@@ -64,12 +65,12 @@ import type {
   ServiceUnavailable,
   Unsupported
 } from "failsoft"
-import { Degradable } from "failsoft"
+import { Degradable, Health } from "failsoft"
 import type * as Command from "./Command.ts"
 import * as IoRedis from "./IoRedis.ts"
 import * as clients from "./internal/client.ts"
 import * as engines from "./internal/engines.ts"
-import { connect, disconnected, type Slot } from "./internal/transport.ts"
+import { connect, disconnected, makeSlot } from "./internal/transport.ts"
 import * as RedisConfig from "./RedisConfig.ts"
 import type { Lenient, ReadError, Strict, WithSource, WriteError } from "./RedisViews.ts"
 
@@ -107,7 +108,10 @@ export interface Options {
   readonly retry?: Omit<Retry.Options, "name" | "isTransient"> | undefined
   /** Both circuits. Default: that of `CircuitBreaker`: 5 failures, 60 s, 3 successes. */
   readonly breaker?: Omit<CircuitBreaker.Options, "name" | "classify" | "probe"> | undefined
-  /** How often an open circuit that is due is probed, so that an idle application recovers. Default: `"5 seconds"`. */
+  /**
+   * How often Redis is probed while a circuit is open and due, or writes are held behind a closed one, so that an idle
+   * application recovers. Default: `"5 seconds"`.
+   */
   readonly probeEvery?: Duration.Input | undefined
   /** The longest that a command may take, with which deadlines are compared. Default: `"5 seconds"`. */
   readonly commandTimeout?: Duration.Input | undefined
@@ -205,28 +209,32 @@ export const layerOf = <I, E, R, const Mode extends Degradable.StartupMode = "op
   key: Context.Key<I, Client>,
   given: Options & Connection<E, R, Mode>
 ): Layer.Layer<I, StartError<E, Mode>, R> =>
-  Layer.unwrap(
-    Effect.sync(() => {
-      const slot: Slot = { current: disconnected }
+  Layer.effect(
+    key,
+    Effect.gen(function* () {
+      const slot = yield* makeSlot(disconnected)
+      // First, so that a wrong option is told before anything is waited for.
+      const engine = yield* engines.make(given, slot, "on")
+      const client = clients.make(engine)
+      yield* clients.register(engine, { enabled: true })
       // The circuits are those of the commands, so what is switched here is only whether there is a connection.
       const started = Degradable.layer(Started, {
-        name: given.name ?? "redis",
+        name: engine.name,
         primary: Layer.provide(Layer.effect(Started, Effect.as(connect(slot), {})), given.connection),
         degraded: Layer.succeed(Started, {}),
         startup: given.startup,
         breaker: { enabled: false }
       })
-      return Layer.effect(
-        key,
-        Effect.gen(function* () {
-          // First, so that a wrong option is told before anything is waited for.
-          const engine = yield* engines.make(given, slot, "on")
-          yield* Layer.build(started)
-          return clients.make(engine)
-        })
-      )
+      // In the health of the application it would tell no more than that a connection was once made.
+      yield* Effect.provideService(Layer.build(started), Health.Health, nobody)
+      return client
     })
   )
+
+const nobody: Health.Health["Service"] = {
+  register: () => Effect.void,
+  components: Effect.succeed([])
+}
 
 /** That the connection has been made, or is being made in the background. */
 class Started extends Context.Service<Started, object>()("@failsoft/redis/ResilientRedis/Started") {}
@@ -278,5 +286,9 @@ class TriesOver extends Data.TaggedError("TriesOver")<{ readonly outage: Service
 export const layerDisabled = (given?: Options): Layer.Layer<ResilientRedis, InvalidOption> =>
   Layer.effect(
     ResilientRedis,
-    Effect.map(engines.make(given ?? {}, { current: disconnected }, "off"), clients.make)
+    Effect.gen(function* () {
+      const engine = yield* engines.make(given ?? {}, yield* makeSlot(disconnected), "off")
+      yield* clients.register(engine, { enabled: false })
+      return clients.make(engine)
+    })
   )

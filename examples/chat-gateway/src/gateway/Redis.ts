@@ -49,7 +49,7 @@ export const layer = Layer.unwrap(
       retry: { enabled: false }
     } as const
     if (!enabled) {
-      const disabled = CacheHealth.layer(ResilientRedis.layerDisabled(options), { enabled })
+      const disabled = Layer.provide(ResilientRedis.layerDisabled(options), CacheHealth.layer)
       return Layer.merge(disabled, RateLimiter.layerStoreMemory)
     }
     const giveUp = (error: ServiceUnavailable) => unusable(absent(config.url, error))
@@ -59,7 +59,7 @@ export const layer = Layer.unwrap(
     const startup = { mode: required ? "required" : "optional" } as const
     const redis = ResilientRedis.layer({ ...options, connection, startup })
     return LoginLimit.layerStore({ breaker, connection, probeEvery }).pipe(
-      Layer.provideMerge(CacheHealth.layer(redis, { enabled })),
+      Layer.provideMerge(Layer.provide(redis, CacheHealth.layer)),
       Layer.catchTag("Misconfigured", (error) => unusable(refused(config.url, error))),
       // Or when they take too long.
       Layer.catchTag("ServiceUnavailable", giveUp)

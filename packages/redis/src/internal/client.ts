@@ -2,12 +2,14 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import type * as Redis from "effect/persistence/Redis"
-import { Ambiguous, type Health, Unsupported } from "failsoft"
+import type * as Scope from "effect/Scope"
+import { Ambiguous, Health, Unsupported } from "failsoft"
 import * as Command from "../Command.ts"
 import type { WriteError } from "../RedisViews.ts"
 import type { Client, RedisHealth } from "../ResilientRedis.ts"
 import * as batch from "./batch.ts"
 import { attempt, type Engine, read, write } from "./engine.ts"
+import { disconnected } from "./transport.ts"
 import { classifyWrite, failureOf, judge, mayHaveBeenApplied } from "./verdict.ts"
 import * as views from "./views.ts"
 
@@ -50,6 +52,23 @@ const use = <A>(
       ? new Ambiguous({ service: engine.name, operation, cause: error })
       : judge(engine, error)
   })
+}
+
+/** Tells of the client in the health of the application, beside its two circuits. */
+export const register = (
+  engine: Engine,
+  { enabled }: { readonly enabled: boolean }
+): Effect.Effect<void, never, Scope.Scope> => {
+  const { name, slot } = engine
+  const layer = Effect.map(healthOf(engine), ({ degraded_mode }) => ({
+    name,
+    enabled,
+    built: slot.current !== disconnected,
+    degraded: degraded_mode,
+    sinceMillis: slot.sinceMillis,
+    circuit: undefined
+  }))
+  return Health.register({ _tag: "Layer", name, layer })
 }
 
 const states: ReadonlyArray<Health.CircuitState> = ["closed", "half_open", "open"]

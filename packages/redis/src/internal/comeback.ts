@@ -55,7 +55,8 @@ export const make = (engine: Engine, plan: Plan): Effect.Effect<Comeback, never,
       attempt(engine, writes, plan.probe, classifyWrite).pipe(
         Effect.andThen(giveBack),
         Effect.ignore,
-        Effect.ensuring(over)
+        Effect.ensuring(over),
+        apart
       )
     )
     const whenClosed = (effect: Effect.Effect<void>): Effect.Effect<void> =>
@@ -69,22 +70,24 @@ export const make = (engine: Engine, plan: Plan): Effect.Effect<Comeback, never,
     )
     return {
       giveBack,
-      answered: (kind) => whenClosed(kind === "write" ? giveBack : apart(verify)),
+      answered: (kind) => whenClosed(kind === "write" ? giveBack : verify),
       wasHeld: once((over) => apart(Effect.ensuring(watch, over)))
     }
   })
 
-/** An effect that is not begun again before it is over. */
+/** An effect that is not begun again before it is over. What it forks is what is over then, so it begins in one piece. */
 const once = (begin: (over: Effect.Effect<void>) => Effect.Effect<void>): Effect.Effect<void> => {
   let isUnderWay = false
   const over = Effect.sync(() => {
     isUnderWay = false
   })
-  return Effect.suspend(() => {
-    if (isUnderWay) return Effect.void
-    isUnderWay = true
-    return begin(over)
-  })
+  return Effect.uninterruptible(
+    Effect.suspend(() => {
+      if (isUnderWay) return Effect.void
+      isUnderWay = true
+      return begin(over)
+    })
+  )
 }
 
 /** Counts of held writes. */

@@ -23,6 +23,11 @@ export const make = Effect.fnUntraced(function* (given: Options, slot: Slot, sta
   const breaker = { ...given.breaker, ...(enabled ? {} : { enabled }) }
   const probeBy = (command: Command.Command<unknown>) =>
     Effect.suspend(() => slot.current.send(command)).pipe(
+      // A server that denies us this key, or this command, is there.
+      Effect.catchIf(
+        ({ code }) => code === "NOPERM",
+        () => Effect.void
+      ),
       Effect.tapError((error) =>
         Effect.sync(() => {
           hear(engine, error)

@@ -1,4 +1,5 @@
 /** What carries commands to a Redis and replies back: ioredis, or nothing at all. */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Redis from "effect/persistence/Redis"
 import type * as Scope from "effect/Scope"
@@ -35,6 +36,8 @@ export interface Transport {
 /** The place of a transport that comes late, and goes. */
 export interface Slot {
   current: Transport
+  /** Wall-clock time at which it came to what it is. */
+  sinceMillis: number
 }
 
 /** Carries commands over ioredis for as long as the scope lives. */
@@ -64,15 +67,12 @@ export const connect = (
         })
       }
     }
-    yield* Effect.acquireRelease(
-      Effect.sync(() => {
-        slot.current = transport
-      }),
-      () =>
-        Effect.sync(() => {
-          slot.current = disconnected
-        })
-    )
+    const put = (next: Transport) =>
+      Effect.map(Clock.currentTimeMillis, (nowMillis) => {
+        slot.current = next
+        slot.sinceMillis = nowMillis
+      })
+    yield* Effect.acquireRelease(put(transport), () => put(disconnected))
   })
 
 /** A transaction is refused because a command of it was; when the server is why, and not the caller, that is to be told. */
@@ -89,6 +89,10 @@ const isNotWritten = (error: unknown): boolean =>
 const notWritten = new Error("Stream isn't writeable: there is no connection")
 
 const notConnected = Effect.fail(new Redis.RedisError({ cause: notWritten }))
+
+/** A place that is empty, or holds a transport that needs no connection. */
+export const makeSlot = (current: Transport): Effect.Effect<Slot> =>
+  Effect.map(Clock.currentTimeMillis, (sinceMillis) => ({ current, sinceMillis }))
 
 /** Carries nothing: for as long as no connection was made. */
 export const disconnected: Transport = {

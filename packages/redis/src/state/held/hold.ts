@@ -1,7 +1,6 @@
 /** Holds writes that the server did not get. */
 import type { Now } from "../MemoryStore.ts"
 import type { Answer } from "./answer.ts"
-import type { Sent, Written } from "./Held.ts"
 import {
   apply,
   entryBytes,
@@ -12,11 +11,10 @@ import {
   type Known,
   keysOf,
   lookup,
-  own
+  own,
+  type Sent,
+  type Written
 } from "./Held.ts"
-
-/** The first two depend on what is known of a key; only the first may be sent later. */
-export type Kind = "last-wins" | "conditional"
 
 /**
  * Applies a write to what is held, or gives `undefined` when nothing honest can be said of its outcome, or when it has no
