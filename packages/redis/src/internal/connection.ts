@@ -61,7 +61,8 @@ const disconnectMillis = 500
 /** The grace that ioredis has to end a command by itself before we do. */
 const graceMillis = 50
 
-const longestReconnectWaitMillis = 2000
+/** Short, since a probe that finds no connection keeps the circuit open for as long again. */
+const longestReconnectWaitMillis = 500
 
 /** Opens a connection that lives as long as the scope and reconnects by itself. */
 export const open = Effect.fnUntraced(function* (settings: Settings) {
