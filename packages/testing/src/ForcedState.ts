@@ -63,10 +63,10 @@ const mostMoves = 3
  * await Effect.runPromise(program) // => [0, 100]
  * ```
  */
-export const forceState = Effect.fnUntraced(function* (
+export const forceState: (
   guard: CircuitBreaker.CircuitBreaker | Policy.Policy,
   wanted: Health.CircuitState
-): Effect.fn.Return<void, NotForced> {
+) => Effect.Effect<void, NotForced> = Effect.fnUntraced(function* (guard, wanted) {
   const breaker = "breaker" in guard ? guard.breaker : guard
   const failed = (because: NotForced["because"], state?: Health.CircuitState) =>
     new NotForced({ name: guard.name, wanted, state, because })
