@@ -19,7 +19,7 @@ describe("a history", () => {
     Effect.gen(function* () {
       yield* TestClock.adjust("1 hour")
       const history = [moment(succeed(1), 1000, 3), moment(fail("idle"), 5000, 0), moment(succeed(2), 500, 1)]
-      const calls = yield* History.run<number, string, number, string, never>(history, unguarded)
+      const calls = yield* History.run(history, unguarded)
       expect(calls).toEqual(
         [0, 333, 666, 6000].map((atMillis) => ({
           atMillis,

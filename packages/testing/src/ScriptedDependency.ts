@@ -125,13 +125,25 @@ export interface ScriptedDependency<A, E> {
   readonly setScript: (script: Script<A, E>) => Effect.Effect<void>
 }
 
+/** What the steps of a script answer. */
+export type Success<S> = S extends Script<infer A, unknown> ? A : never
+
+/** What the steps of a script fail with. */
+export type Failure<S> = S extends Script<unknown, infer E> ? E : never
+
 /**
  * Makes a dependency from its script.
  *
  * Name the types, as in `make<number, NotFound | ConnectionLost>([...])`, where a later script may hold more than the
- * first one, or where a script holds errors of several classes.
+ * first one.
  */
-export const make = <A = never, E = never>(script: Script<A, E>): Effect.Effect<ScriptedDependency<A, E>> =>
+export const make: {
+  <A, E>(script: Script<A, E>): Effect.Effect<ScriptedDependency<A, E>>
+  // Without type arguments, steps of several types make a union, which TypeScript does not infer by itself.
+  <const S extends Script<unknown, unknown>>(
+    script: S & Script<Success<S>, Failure<S>>
+  ): Effect.Effect<ScriptedDependency<Success<S>, Failure<S>>>
+} = <A, E>(script: Script<A, E>): Effect.Effect<ScriptedDependency<A, E>> =>
   Effect.withFiber((maker) => {
     const madeAtMillis = monotonicMillis(maker)
     const records: Array<{ -readonly [Key in keyof Call<A, E>]: Call<A, E>[Key] }> = []
