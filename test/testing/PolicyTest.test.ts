@@ -22,12 +22,14 @@ describe("a closed stand-in", () => {
       expect(yield* Effect.exit(billing.execute(Effect.succeed(1)))).toEqual(Exit.succeed(1))
       expect(yield* Effect.exit(billing.execute(refused))).toEqual(Exit.fail("refused"))
       yield* Effect.exit(refused.pipe(Policy.withPolicy(billing, { retry: false })))
-      expect(sent).toBe(2)
+      yield* Effect.exit(refused.pipe(Policy.withPolicy(billing)))
+      expect(sent).toBe(3)
       expect(yield* Clock.currentTimeMillis).toBe(0)
       expect(yield* PolicyTest.calls(Billing)).toEqual([
         { rejected: false, retry: true, exit: Exit.succeed(1) },
         { rejected: false, retry: true, exit: Exit.fail("refused") },
-        { rejected: false, retry: false, exit: Exit.fail("refused") }
+        { rejected: false, retry: false, exit: Exit.fail("refused") },
+        { rejected: false, retry: true, exit: Exit.fail("refused") }
       ])
     }).pipe(Effect.provide(PolicyTest.layer(Billing, "billing")))
   )

@@ -79,7 +79,7 @@ export const forceState: (
     if (state === "open") {
       yield* adjust(Math.ceil(Duration.toMillis(halfOpenIn ?? Duration.zero)))
     } else {
-      const outcome = state === "half_open" && wanted === "closed" ? Outcome.success : Outcome.failure()
+      const outcome = wanted === "closed" ? Outcome.success : Outcome.failure()
       const end = yield* callUntilMoved(breaker, state, outcome)
       if (end === "rejected") return yield* failed("no free probe slot", state)
       if (end === "unmoved") return yield* failed("does not trip", state)

@@ -119,9 +119,8 @@ export const play = Effect.fnUntraced(function* <A, E, B, E2, R>(
     if (fibers.every((fiber) => fiber.pollUnsafe() !== undefined)) break
     yield* adjust(1000)
   }
-  const report = played.map((record) => ({ ...record }))
   yield* Fiber.interruptAll(fibers)
-  return report
+  return played
 })
 
 /** As long as any deadline that a property would wait for. */
