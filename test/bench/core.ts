@@ -53,6 +53,15 @@ const rows: ReadonlyArray<CoreRow> = [
     candidates: [bareEffect("bare suspend"), ...breakers, barePromise]
   },
   {
+    id: "closed-window",
+    title: "A call through a closed breaker with a time window that succeeds at once",
+    circuit: "closed",
+    answers: "at once",
+    isPipeline: false,
+    baseline: "bare suspend",
+    candidates: [bareEffect("bare suspend"), { name: ours, make: failsoft.windowed }]
+  },
+  {
     id: "rejected",
     title: "A call that an open breaker rejects",
     circuit: "open",
@@ -91,6 +100,12 @@ export const core: Bench = {
     { row: "closed", text: "closed: 3 × a bare suspend", against: ["bare suspend"], atMost: 3 },
     { row: "closed", text: "closed: 1 × cockatiel", against: ["cockatiel"], atMost: 1 },
     { row: "closed", text: "closed: a 12th of Effect's breaker", against: ["Effect"], atMost: 1 / 12 },
+    {
+      row: "closed-window",
+      text: "closed with a time window: 4.5 × a bare suspend",
+      against: ["bare suspend"],
+      atMost: 4.5
+    },
     {
       row: "rejected",
       text: "rejected: 0.15 × the cheaper of cockatiel and opossum",

@@ -19,7 +19,85 @@ interface Refusal {
 const wholeNumber = (max: number): string => `a whole number from 1 to ${max}`
 const duration = "a duration longer than 0 and at most 24d"
 
+const window = CircuitBreaker.count(20)
+
+/** A rate of each kind in turn, with one option out of its range. */
+const rates: ReadonlyArray<Refusal> = [
+  ...[0, -0.5, 1.01, 50, Number.NaN].map((threshold) => ({
+    given: { trip: CircuitBreaker.failureRate({ threshold, window }) },
+    option: "trip.threshold",
+    value: String(threshold),
+    allowed: "a number above 0 and at most 1"
+  })),
+  ...[0, 2.5, 21].map((minimumCalls) => ({
+    given: {
+      trip: CircuitBreaker.slowCallRate({ threshold: 0.5, slowerThan: "1 second", minimumCalls, window })
+    },
+    option: "trip.minimumCalls",
+    value: String(minimumCalls),
+    allowed: wholeNumber(20)
+  })),
+  {
+    given: {
+      trip: CircuitBreaker.failureRate({
+        threshold: 0.5,
+        minimumCalls: 1_000_001,
+        window: CircuitBreaker.time("10 seconds")
+      })
+    },
+    option: "trip.minimumCalls",
+    value: "1000001",
+    allowed: wholeNumber(1_000_000)
+  },
+  ...[0, 1.5, 1_000_001].map((calls) => ({
+    given: { trip: CircuitBreaker.failureRate({ threshold: 0.5, window: CircuitBreaker.count(calls) }) },
+    option: "trip.window.calls",
+    value: String(calls),
+    allowed: wholeNumber(1_000_000)
+  })),
+  {
+    given: { trip: CircuitBreaker.failureRate({ threshold: 0.5, window: CircuitBreaker.time(0) }) },
+    option: "trip.window.duration",
+    value: "0",
+    allowed: duration
+  },
+  ...[0, 0.5, 1001].map((buckets) => ({
+    given: {
+      trip: CircuitBreaker.failureRate({ threshold: 1, window: CircuitBreaker.time("1 second", buckets) })
+    },
+    option: "trip.window.buckets",
+    value: String(buckets),
+    allowed: wholeNumber(1000)
+  })),
+  {
+    given: { trip: CircuitBreaker.slowCallRate({ threshold: 1, slowerThan: "25 days", window }) },
+    option: "trip.slowerThan",
+    value: `"25 days"`,
+    allowed: duration
+  },
+  {
+    given: {
+      trip: CircuitBreaker.any(
+        CircuitBreaker.consecutive(5),
+        CircuitBreaker.failureRate({ threshold: 2, window })
+      )
+    },
+    option: "trip[1].threshold",
+    value: "2",
+    allowed: "a number above 0 and at most 1"
+  },
+  ...[0, 17].map((length) => ({
+    given: {
+      trip: { _tag: "Any", trips: Array.from({ length }, () => CircuitBreaker.consecutive(5)) } as const
+    },
+    option: "trip",
+    value: String(length),
+    allowed: "1 to 16 rules"
+  }))
+]
+
 const refusals: ReadonlyArray<Refusal> = [
+  ...rates,
   ...[0, -1, 1.5, 1_000_001, Number.NaN, Number.POSITIVE_INFINITY].map((failures) => ({
     given: { trip: CircuitBreaker.consecutive(failures) },
     option: "trip.failures",
@@ -98,6 +176,19 @@ describe("an option out of its range", () => {
 const limits: ReadonlyArray<Partial<CircuitBreaker.Options>> = [
   { trip: CircuitBreaker.consecutive(1) },
   { trip: CircuitBreaker.consecutive(1_000_000) },
+  {
+    trip: CircuitBreaker.any(
+      CircuitBreaker.failureRate({ threshold: 0.001, minimumCalls: 1, window: CircuitBreaker.count(1) }),
+      CircuitBreaker.failureRate({ threshold: 1, window: CircuitBreaker.count(1_000_000) }),
+      CircuitBreaker.failureRate({ threshold: 1, window: CircuitBreaker.time("1 nanos", 1) }),
+      CircuitBreaker.slowCallRate({
+        threshold: 1,
+        slowerThan: "24 days",
+        minimumCalls: 1_000_000,
+        window: CircuitBreaker.time("24 days", 1000)
+      })
+    )
+  },
   { halfOpen: { probes: 1000, successes: 1_000_000, maxWait: "24 days" } },
   { openDuration: "1 nanos", maxOpenDuration: "1 nanos" },
   { openDuration: "24 days" },
@@ -167,6 +258,70 @@ const configured = (provider: Layer.Layer<never>) =>
 
 const shapeFrom = (provider: Layer.Layer<never>) =>
   Effect.flatMap(Billing, shapeOf).pipe(Effect.provide(configured(provider)))
+
+const rulesFrom = (provider: Layer.Layer<never>) =>
+  Effect.gen(function* () {
+    const breaker = yield* Billing
+    const { rates } = yield* breaker.snapshot
+    const { failures } = yield* shapeOf(breaker)
+    return { failures, rates: rates.map(({ calls: _, rate: __, ...rule }) => rule) }
+  }).pipe(Effect.provide(configured(provider)))
+
+describe("the rules in layerConfig", () => {
+  const table = {
+    failures: 15,
+    failureRate: 0.5,
+    slowCallRate: "0.8",
+    slowerThan: "2 seconds",
+    minimumCalls: 12,
+    windowDuration: 30
+  }
+
+  it.effect("are all there, and any of them opens the circuit", () =>
+    Effect.gen(function* () {
+      expect(yield* rulesFrom(fromJson(table))).toEqual({
+        failures: 12,
+        rates: [
+          { _tag: "FailureRate", threshold: 0.5, minimumCalls: 12 },
+          { _tag: "SlowCallRate", threshold: 0.8, minimumCalls: 12 }
+        ]
+      })
+    })
+  )
+
+  it.effect("may be a single rate, from the environment as well", () =>
+    Effect.gen(function* () {
+      const provider = fromEnvironment({ BILLING_FAILURE_RATE: "0.25", BILLING_WINDOW_CALLS: "8" })
+      expect(yield* rulesFrom(provider)).toEqual({
+        failures: 8,
+        rates: [{ _tag: "FailureRate", threshold: 0.25, minimumCalls: 8 }]
+      })
+    })
+  )
+
+  it.effect.each([
+    [{ failureRate: 0.5 }, "windowCalls", "a rate needs windowCalls or windowDuration"],
+    [{ ...table, windowCalls: 20 }, "windowDuration", "only one of windowCalls and windowDuration"],
+    [{ slowCallRate: 0.5, windowCalls: 20 }, "slowerThan", "slowCallRate needs slowerThan"],
+    [{ slowerThan: 2, failures: 3 }, "slowCallRate", "slowerThan needs slowCallRate"],
+    [{ failures: 3, minimumCalls: 10 }, "failureRate", "need failureRate or slowCallRate"],
+    [{ failures: 3, windowCalls: 10 }, "failureRate", "need failureRate or slowCallRate"]
+  ] as const)("are refused when they do not go together: %j", ([billing, field, problem]) =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(Layer.build(configured(fromJson(billing))))
+      expect(error._tag).toBe("ConfigError")
+      expect(error.message).toContain(`["${field}"]`)
+      expect(error.message).toContain(problem)
+    })
+  )
+
+  it.effect("are named by their place when one is out of its range", () =>
+    Effect.gen(function* () {
+      const error = yield* Effect.flip(Layer.build(configured(fromJson({ ...table, failureRate: 50 }))))
+      expect(error).toMatchObject({ _tag: "InvalidOption", option: "trip[1].threshold", value: "50" })
+    })
+  )
+})
 
 describe("layerConfig", () => {
   it.effect("reads every option from JSON", () =>

@@ -58,8 +58,7 @@ describe("a closed circuit", () => {
           policy: "billing",
           atMillis: 0,
           from: "closed",
-          failures: 5,
-          threshold: 5,
+          because: { _tag: "Consecutive", failures: 5, threshold: 5 },
           openDuration: Duration.seconds(60),
           openings: 1
         }
@@ -243,7 +242,11 @@ describe("a half-open circuit", () => {
       yield* times(1, breaker.execute(refused))
       expect(yield* breaker.snapshot).toMatchObject({ state: "open", halfOpenIn: Duration.seconds(60) })
       expect(transitionsIn(events)).toEqual(["CircuitOpened", "CircuitHalfOpened", "CircuitOpened"])
-      expect(events.at(-1)).toMatchObject({ from: "half_open", openings: 2 })
+      expect(events.at(-1)).toMatchObject({
+        from: "half_open",
+        because: { _tag: "ProbeFailed", slow: false },
+        openings: 2
+      })
     })
   )
 
@@ -743,6 +746,7 @@ describe("a snapshot", () => {
         enabled: true,
         state: "open",
         failuresInARow: 2,
+        rates: [],
         counts: { total: 11, successful: 3, failed: 2, ignored: 2, rejected: 4, fallback: 0 },
         lastFailureAtMillis: 1_700_000_000_000,
         halfOpenIn: Duration.millis(750)
@@ -758,6 +762,7 @@ describe("a snapshot", () => {
         enabled: true,
         state: "closed",
         failuresInARow: 0,
+        rates: [],
         counts: { total: 0, successful: 0, failed: 0, ignored: 0, rejected: 0, fallback: 0 },
         lastFailureAtMillis: undefined,
         halfOpenIn: undefined

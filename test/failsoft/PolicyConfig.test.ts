@@ -30,6 +30,11 @@ const everything = {
   breaker: {
     enabled: true,
     failures: 10,
+    failureRate: 0.5,
+    slowCallRate: 0.8,
+    slowerThan: "2 seconds",
+    minimumCalls: 20,
+    windowDuration: 60,
     openDuration: 30,
     maxOpenDuration: "5 minutes",
     probes: 2,
@@ -54,6 +59,11 @@ const decoded: PolicyConfig.PolicyConfig = {
   breaker: {
     enabled: true,
     failures: 10,
+    failureRate: 0.5,
+    slowCallRate: 0.8,
+    slowerThan: Duration.seconds(2),
+    minimumCalls: 20,
+    windowDuration: Duration.seconds(60),
     openDuration: Duration.seconds(30),
     maxOpenDuration: Duration.minutes(5),
     probes: 2,

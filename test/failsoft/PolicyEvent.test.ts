@@ -48,8 +48,7 @@ const examples: ReadonlyArray<Example> = [
       _tag: "CircuitOpened",
       ...common,
       from: "closed",
-      failures: 5,
-      threshold: 5,
+      because: { _tag: "Consecutive", failures: 5, threshold: 5 },
       openDuration: Duration.seconds(60),
       openings: 1
     },
@@ -64,8 +63,7 @@ const examples: ReadonlyArray<Example> = [
       _tag: "CircuitOpened",
       ...common,
       from: "half_open",
-      failures: 1,
-      threshold: 5,
+      because: { _tag: "ProbeFailed", slow: false },
       openDuration: Duration.seconds(90),
       openings: 2
     },
@@ -75,6 +73,35 @@ const examples: ReadonlyArray<Example> = [
       annotations: { ...told, state: "open", retryAfter: "1m 30s" }
     }
   },
+  ...(
+    [
+      [{ _tag: "ProbeFailed", slow: true }, "a probe was slow"],
+      [
+        { _tag: "FailureRate", rate: 0.6, threshold: 0.5, calls: 10 },
+        "failure rate 60 % of 10 calls, threshold 50 %"
+      ],
+      [
+        { _tag: "SlowCallRate", rate: 2999 / 3000, threshold: 0.07, calls: 3000 },
+        "slow-call rate 99.9 % of 3000 calls, threshold 7 %"
+      ]
+    ] as const
+  ).map(
+    ([because, why]): Example => ({
+      event: {
+        _tag: "CircuitOpened",
+        ...common,
+        from: because._tag === "ProbeFailed" ? "half_open" : "closed",
+        because,
+        openDuration: Duration.seconds(60),
+        openings: 1
+      },
+      line: {
+        level: "Error",
+        message: `billing: circuit open, ${why}`,
+        annotations: { ...told, state: "open", retryAfter: "1m" }
+      }
+    })
+  ),
   {
     event: { _tag: "CircuitHalfOpened", ...common },
     line: {
@@ -252,8 +279,7 @@ describe("levels", () => {
       const { emit } = yield* PolicyEvent.emitter
       for (const { event } of examples) yield* emit(event)
       expect(lines.map(({ level }) => level)).toEqual([
-        "Fatal",
-        "Fatal",
+        ...Array.from({ length: 5 }, () => "Fatal"),
         "Info",
         "Warn",
         "Error",

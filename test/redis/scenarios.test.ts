@@ -102,7 +102,9 @@ it.live("Redis fails and the circuit opens after 5 failures", () =>
     }
     yield* fail(redis, 1)
     expect((yield* redis.health).circuit_breaker).toMatchObject({ state: "open", failure_count: 5 })
-    expect(told(events, "CircuitOpened")).toMatchObject([{ policy: "redis-read", failures: 5, threshold: 5 }])
+    expect(told(events, "CircuitOpened")).toMatchObject([
+      { policy: "redis-read", because: { _tag: "Consecutive", failures: 5, threshold: 5 } }
+    ])
     expect(yield* Effect.flip(redis.get("k"))).toMatchObject({ reason: { _tag: "CircuitOpen" } })
   })
 )

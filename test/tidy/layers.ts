@@ -5,7 +5,17 @@ import { filesOf, read, type Source } from "./sources.ts"
 /** The layers of `packages/failsoft/src`, one way: a module imports from the layers listed before its own. */
 const layers = {
   rules: ["state/*", "Lru"],
-  language: ["ServiceUnavailable", "InvalidOption", "Outcome", "PolicyEvent", "Served", "Metrics", "Health"],
+  language: [
+    "ServiceUnavailable",
+    "InvalidOption",
+    "Outcome",
+    "Trip",
+    "CircuitEvent",
+    "PolicyEvent",
+    "Served",
+    "Metrics",
+    "Health"
+  ],
   shell: ["internal/*"],
   policies: [] as Array<string>, // every module that no other layer names
   composition: ["PolicyConfig", "Policy", "Policies", "Degradable"],

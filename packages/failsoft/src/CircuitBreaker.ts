@@ -42,7 +42,6 @@ import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as PubSub from "effect/PubSub"
-import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -53,16 +52,27 @@ import type { InvalidOption } from "./InvalidOption.ts"
 import * as circuitShell from "./internal/circuitShell.ts"
 import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct } from "./internal/config.ts"
 import * as options from "./internal/options.ts"
+import * as prober from "./internal/prober.ts"
+import * as trips from "./internal/trips.ts"
 import * as Outcome from "./Outcome.ts"
 import * as PolicyEvent from "./PolicyEvent.ts"
-import { ServiceUnavailable, UnavailableReason } from "./ServiceUnavailable.ts"
+import { ServiceUnavailable } from "./ServiceUnavailable.ts"
 import type * as Circuit from "./state/Circuit.ts"
+import { consecutive, type TripPolicy } from "./Trip.ts"
 
-/** The rule by which a closed circuit opens. */
-export type TripPolicy = { readonly _tag: "Consecutive"; readonly failures: number }
-
-/** Opens after `failures` failures in a row (1 to 1,000,000), in the order in which calls end. */
-export const consecutive = (failures: number): TripPolicy => ({ _tag: "Consecutive", failures })
+export {
+  any,
+  consecutive,
+  count,
+  type FailureRate,
+  failureRate,
+  type SlowCallRate,
+  slowCallRate,
+  type Trip,
+  type TripPolicy,
+  time,
+  type Window
+} from "./Trip.ts"
 
 /** What a circuit breaker is made from. Only `name` is required. */
 export interface Options<R = never> {
@@ -151,7 +161,7 @@ export const make: <R = never>(
   yield* Effect.addFinalizer(() => PubSub.end(hub, Exit.void))
   const { emit } = yield* PolicyEvent.emitter
   const shell = circuitShell.make(name, config, hub, emit)
-  if (probe !== undefined) shell.startProber = yield* proberOf(shell, probe, classifyByDefault)
+  if (probe !== undefined) shell.startProber = yield* prober.make(shell, probe, classifyByDefault)
 
   const snapshot = Effect.withFiber((fiber) => Effect.succeed(circuitShell.snapshot(shell, fiber)))
   yield* Health.register({ _tag: "Circuit", name, circuit: snapshot })
@@ -177,23 +187,25 @@ export const layer = <I, R = never>(
 ): Layer.Layer<I, InvalidOption, Exclude<R, Scope.Scope>> => Layer.effect(key, make(given))
 
 /**
- * The options as configuration holds them, all of them optional: `enabled`, `failures` (in a row), `openDuration`,
- * `maxOpenDuration`, and for half-open `probes`, `successes` and `maxWait`. Bare numbers of durations are seconds.
+ * The options as configuration holds them, all of them optional: `enabled`, `openDuration`, `maxOpenDuration`, for half-open
+ * `probes`, `successes` and `maxWait`, and the rules: `failures` (in a row), `failureRate`, and `slowCallRate` with
+ * `slowerThan`. Several rules make `any`. The rates share `minimumCalls` and a window, `windowCalls` or `windowDuration`,
+ * which they need. Bare numbers of durations are seconds.
  */
 export const ConfigSchema = ConfigStruct({
   enabled: Schema.optionalKey(ConfigBoolean),
-  failures: Schema.optionalKey(ConfigNumber),
+  ...trips.fields,
   openDuration: Schema.optionalKey(ConfigDuration),
   maxOpenDuration: Schema.optionalKey(ConfigDuration),
   probes: Schema.optionalKey(ConfigNumber),
   successes: Schema.optionalKey(ConfigNumber),
   maxWait: Schema.optionalKey(ConfigDuration)
-})
+}).check(Schema.makeFilter(trips.misfit))
 
 /** The options that a decoded configuration stands for. What it leaves out keeps its default. */
 export const fromConfig = (config: typeof ConfigSchema.Type): Omit<Options, "name"> => ({
   enabled: config.enabled,
-  trip: config.failures === undefined ? undefined : consecutive(config.failures),
+  trip: trips.fromConfig(config),
   openDuration: config.openDuration,
   maxOpenDuration: config.maxOpenDuration,
   halfOpen: { probes: config.probes, successes: config.successes, maxWait: config.maxWait }
@@ -239,65 +251,6 @@ export const withBreaker: {
     options?.classify === undefined ? breaker.execute(self) : breaker.executeWith(self, options.classify)
 )
 
-/**
- * Starts the fiber that probes through one opening: it sleeps until the circuit is due, probes until that opening is
- * over, and ends. A probe that fails opens the circuit anew, which starts the next one.
- */
-const proberOf = <R>(
-  shell: circuitShell.Shell,
-  probe: { readonly effect: Effect.Effect<unknown, unknown, R>; readonly everyMillis: number },
-  classify: (exit: Exit.Exit<unknown, unknown>) => Outcome.Outcome
-): Effect.Effect<(openedGeneration: number) => Effect.Effect<unknown>, never, R | Scope.Scope> =>
-  Effect.gen(function* () {
-    const scope = yield* Effect.scope
-    const context = yield* Effect.context<R>()
-    const patience = Duration.millis(shell.config.probeMaxAgeMillis)
-    const attempt = circuitShell.execute(
-      shell,
-      Effect.timeoutOrElse(probe.effect, {
-        duration: patience,
-        orElse: () =>
-          Effect.fail(
-            new ServiceUnavailable({
-              service: shell.name,
-              reason: UnavailableReason.TimedOut({ after: patience, of: patience })
-            })
-          )
-      }),
-      classify
-    )
-    return (openedGeneration) => {
-      // Half-open is the generation after the opening; any later one belongs to another opening.
-      const isOver = Effect.sync(() => Ref.getUnsafe(shell.state).generation > openedGeneration + 1)
-      // While a call holds the slot there is nothing to probe, and a refusal would count as a caller's.
-      const probeIfRoom = Effect.withFiber((fiber) =>
-        circuitShell.wouldAdmit(shell, fiber) ? Effect.exit(attempt) : Effect.void
-      )
-      // Asked before each probe too, because calls may close the circuit while this fiber sleeps.
-      const round = Effect.flatMap(isOver, (over) =>
-        over ? Effect.succeed(true) : Effect.andThen(probeIfRoom, isOver)
-      )
-      // Asked again after the sleep: a timer may fire a fraction early.
-      const untilDue: Effect.Effect<void> = Effect.withFiber((fiber) => {
-        const dueInMillis = circuitShell.dueInMillis(shell, fiber, openedGeneration)
-        return dueInMillis === undefined
-          ? Effect.void
-          : Effect.andThen(Effect.sleep(Duration.millis(dueInMillis)), untilDue)
-      })
-      return untilDue.pipe(
-        Effect.andThen(
-          Effect.repeat(round, {
-            until: (over) => over,
-            schedule: Schedule.spaced(Duration.millis(probe.everyMillis))
-          })
-        ),
-        // The fiber is the breaker's: the call that opened the circuit has a deadline and a span of its own.
-        Effect.updateContext((_: Context.Context<never>) => context),
-        Effect.forkIn(scope)
-      )
-    }
-  })
-
 const switchedOff = (name: string): CircuitBreaker => ({
   name,
   execute: (self) => self,
@@ -309,6 +262,7 @@ const switchedOff = (name: string): CircuitBreaker => ({
     enabled: false,
     state: "closed",
     failuresInARow: 0,
+    rates: [],
     counts: { total: 0, successful: 0, failed: 0, ignored: 0, rejected: 0, fallback: 0 },
     lastFailureAtMillis: undefined,
     halfOpenIn: undefined
@@ -320,8 +274,6 @@ const validate = Effect.fnUntraced(function* <R>(given: Options<R>) {
   const name = yield* options.name("name", given.name)
   const halfOpen = given.halfOpen ?? {}
   const openDuration = given.openDuration ?? "60 seconds"
-  const trip = given.trip ?? consecutive(5)
-  const failures = yield* options.integer(name, "trip.failures", trip.failures, { min: 1, max: 1_000_000 })
   const fixedMillis = Schedule.isSchedule(openDuration)
     ? undefined
     : yield* options.millis(name, "openDuration", openDuration)
@@ -345,7 +297,7 @@ const validate = Effect.fnUntraced(function* <R>(given: Options<R>) {
     )
   }
   const config: Circuit.CircuitConfig = {
-    failures,
+    trips: yield* trips.validate(name, given.trip ?? consecutive(5)),
     openMillis,
     maxOpenMillis,
     probes: yield* options.integer(name, "halfOpen.probes", halfOpen.probes ?? 1, { min: 1, max: 1000 }),

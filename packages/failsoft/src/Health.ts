@@ -11,6 +11,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { StateName } from "./state/Circuit.ts"
+import type { Rate as RateRule } from "./state/Trip.ts"
 
 /** The state of a circuit in words; `half_open` also when it is open, past due, and no call has come yet. */
 export type CircuitState = StateName
@@ -28,6 +29,18 @@ export interface CallCounts {
   readonly fallback: number
 }
 
+/** What the window of one rate holds. */
+export interface RateSnapshot {
+  readonly _tag: RateRule["_tag"]
+  /** The share of failures, or of slow calls, from 0 to 1; `undefined` while the window is empty. */
+  readonly rate: number | undefined
+  /** The share at which the circuit opens, once there are `minimumCalls`. */
+  readonly threshold: number
+  /** Calls in the window. */
+  readonly calls: number
+  readonly minimumCalls: number
+}
+
 /** What a circuit looks like at one moment. */
 export interface CircuitSnapshot {
   readonly name: string
@@ -36,6 +49,8 @@ export interface CircuitSnapshot {
   readonly state: CircuitState
   /** Failures since the last success. */
   readonly failuresInARow: number
+  /** The rates by which it may open, in the order of its rules; empty unless it is closed. */
+  readonly rates: ReadonlyArray<RateSnapshot>
   readonly counts: CallCounts
   /** Wall-clock milliseconds since 1970 of the last failure. */
   readonly lastFailureAtMillis: number | undefined

@@ -41,36 +41,17 @@ import * as Layer from "effect/Layer"
 import type { LogLevel } from "effect/LogLevel"
 import * as Queue from "effect/Queue"
 import * as References from "effect/References"
+import * as CircuitEvent from "./CircuitEvent.ts"
 import type { ErrorName, UnavailableReason } from "./ServiceUnavailable.ts"
 import * as LogRate from "./state/LogRate.ts"
 
-/** The circuit of `policy` opened: calls are rejected for `openDuration`. `failures` in a row led to it. */
-export interface CircuitOpened {
-  readonly _tag: "CircuitOpened"
-  readonly policy: string
-  readonly atMillis: number
-  readonly from: "closed" | "half_open"
-  readonly failures: number
-  readonly threshold: number
-  readonly openDuration: Duration.Duration
-  /** Openings in a row, this one included, since the growth of the open time was last forgotten. */
-  readonly openings: number
-}
-
-/** The open time of `policy` has passed and a probe was admitted. */
-export interface CircuitHalfOpened {
-  readonly _tag: "CircuitHalfOpened"
-  readonly policy: string
-  readonly atMillis: number
-}
-
-/** Enough probes of `policy` succeeded, and calls flow again. */
-export interface CircuitClosed {
-  readonly _tag: "CircuitClosed"
-  readonly policy: string
-  readonly atMillis: number
-  readonly successes: number
-}
+export type {
+  CircuitClosed,
+  CircuitHalfOpened,
+  CircuitOpened,
+  OpenedBecause,
+  Transition
+} from "./CircuitEvent.ts"
 
 /** Attempt number `attempt` of `of` failed, and another follows after `delay`. */
 export interface RetryScheduled {
@@ -151,12 +132,9 @@ export interface HeldWritesReplayed {
   readonly lost: number
 }
 
-/** A change of a circuit's state. */
-export type Transition = CircuitOpened | CircuitHalfOpened | CircuitClosed
-
 /** Everything that a policy may tell. */
 export type PolicyEvent =
-  | Transition
+  | CircuitEvent.Transition
   | RetryScheduled
   | AttemptsExhausted
   | CallRejected
@@ -320,26 +298,12 @@ const report = (message: string, cause: Cause.Cause<unknown>): Effect.Effect<voi
 const describe = (event: PolicyEvent): { message: string; annotations: Record<string, unknown> } => {
   const common = { service: event.policy, policy: event.policy }
   switch (event._tag) {
-    case "CircuitOpened": {
-      const why =
-        event.from === "half_open"
-          ? "a probe failed"
-          : `threshold reached: ${event.failures}/${event.threshold}`
-      return {
-        message: `${event.policy}: circuit open, ${why}`,
-        annotations: { ...common, state: "open", retryAfter: Duration.format(event.openDuration) }
-      }
-    }
+    case "CircuitOpened":
     case "CircuitHalfOpened":
-      return {
-        message: `${event.policy}: circuit half-open, probing`,
-        annotations: { ...common, state: "half_open" }
-      }
-    case "CircuitClosed":
-      return {
-        message: `${event.policy}: circuit closed after ${event.successes} successful probes`,
-        annotations: { ...common, state: "closed" }
-      }
+    case "CircuitClosed": {
+      const { annotations, message } = CircuitEvent.describe(event)
+      return { message, annotations: { ...common, ...annotations } }
+    }
     case "RetryScheduled":
       return {
         message: `${event.policy}: attempt ${event.attempt}/${event.of} failed, next in ${Duration.format(event.delay)}`,

@@ -151,7 +151,9 @@ const ready = (checks: ReadonlyArray<Check>) => {
 }
 
 /** One circuit as the wire has it. */
-const wire = (circuit: Health.CircuitSnapshot) => ({
+const wire = (
+  circuit: Pick<Health.CircuitSnapshot, "state" | "failuresInARow" | "counts" | "lastFailureAtMillis">
+) => ({
   state: circuit.state,
   failure_count: circuit.failuresInARow,
   total_calls: circuit.counts.total,
@@ -176,8 +178,6 @@ const summary = (circuits: ReadonlyArray<Health.CircuitSnapshot>) => {
     circuits.reduce((total, circuit) => total + count(circuit), 0)
   const failures = circuits.flatMap((circuit) => circuit.lastFailureAtMillis ?? [])
   return wire({
-    name: "all",
-    enabled: true,
     state: states[Math.max(0, ...circuits.map((circuit) => states.indexOf(circuit.state)))] ?? "closed",
     failuresInARow: sum((circuit) => circuit.failuresInARow),
     counts: {
@@ -188,8 +188,7 @@ const summary = (circuits: ReadonlyArray<Health.CircuitSnapshot>) => {
       rejected: sum(({ counts }) => counts.rejected),
       fallback: sum(({ counts }) => counts.fallback)
     },
-    lastFailureAtMillis: failures.length === 0 ? undefined : Math.max(...failures),
-    halfOpenIn: undefined
+    lastFailureAtMillis: failures.length === 0 ? undefined : Math.max(...failures)
   })
 }
 

@@ -18,6 +18,21 @@ export const breaker = (given: Given): Promise<Subject> =>
     Effect.runPromise
   )
 
+/** `CircuitBreaker` that opens by a failure rate as well, over a window of time. */
+export const windowed = (given: Given): Promise<Subject> =>
+  CircuitBreaker.make({
+    ...breakerOptions,
+    name: "bench",
+    trip: CircuitBreaker.any(
+      breakerOptions.trip,
+      CircuitBreaker.failureRate({ threshold: 0.5, window: CircuitBreaker.time("10 seconds") })
+    )
+  }).pipe(
+    Effect.map((circuit) => effectSubject(effectCall(given).pipe(circuit.execute))),
+    Scope.provide(Scope.makeUnsafe()),
+    Effect.runPromise
+  )
+
 /** `Policy` with retry, circuit breaker and attempt timeout around the call. */
 export const pipeline = (given: Given): Promise<Subject> =>
   Policy.make("bench", {

@@ -5,6 +5,7 @@
  */
 import type * as Circuit from "../../../packages/failsoft/src/state/Circuit.ts"
 import type { Outcome } from "../../../packages/failsoft/src/state/Outcome.ts"
+import type { Trip } from "../../../packages/failsoft/src/state/Trip.ts"
 import { ReferenceCircuit } from "./referenceCircuit.ts"
 
 /** The module under test. */
@@ -31,6 +32,9 @@ export const situations = [
   "settled probe beyond its age that was not replaced",
   "settled probe twice",
   "failure amid other failures in a row",
+  "a failure later than its window",
+  "a rate at its threshold with a call too few",
+  "opened by a success",
   "opening lengthened by retryAfter",
   "retryAfter capped",
   "opening grown in half-open",
@@ -48,6 +52,15 @@ export const transitions = [
   "open → half_open",
   "half_open → open",
   "half_open → closed"
+] as const
+
+/** What may open a circuit. */
+export const causes = [
+  "opened because Consecutive",
+  "opened because FailureRate",
+  "opened because SlowCallRate",
+  "opened because ProbeFailed",
+  "opened because ProbeFailed, slow"
 ] as const
 
 export type Counts = Map<string, number>
@@ -91,10 +104,28 @@ const drawFrom = (seed: number): Draw => {
 /** Quarters of a millisecond add up exactly, so that boundaries can be hit. */
 const durations = [0.25, 1, 5, 10.5, 30, 100, 1000.75]
 
+const drawWindow = (draw: Draw): Extract<Trip, { readonly window: unknown }>["window"] =>
+  draw.chance(0.5)
+    ? { _tag: "Count", calls: draw.integer(1, 5) }
+    : { _tag: "Time", durationMillis: draw.pick([4, 10, 32]), buckets: draw.pick([1, 2, 4]) }
+
+const drawTrip = (draw: Draw): Trip => {
+  if (draw.chance(0.5)) return { _tag: "Consecutive", failures: draw.integer(1, 4) }
+  const window = drawWindow(draw)
+  const rate = {
+    threshold: draw.pick([0.25, 0.5, 0.6, 1]),
+    minimumCalls: draw.integer(1, window._tag === "Count" ? window.calls : 4),
+    window
+  }
+  return draw.chance(0.5)
+    ? { _tag: "FailureRate", ...rate }
+    : { _tag: "SlowCallRate", slowerThanMillis: draw.pick([0.25, 5, 10.5]), ...rate }
+}
+
 const drawConfig = (draw: Draw): Circuit.CircuitConfig => {
   const openMillis = Array.from({ length: draw.integer(1, 4) }, () => draw.pick(durations))
   return {
-    failures: draw.integer(1, 4),
+    trips: Array.from({ length: draw.pick([1, 1, 2, 3]) }, () => drawTrip(draw)),
     openMillis,
     maxOpenMillis: Math.max(...openMillis) * draw.integer(1, 3),
     probes: draw.integer(1, 3),
@@ -131,8 +162,9 @@ interface Call {
   settled: boolean
 }
 
+/** All but the windows, which change in place. */
 const frozen = <A>(value: A): A => {
-  if (typeof value === "object" && value !== null && !Object.isFrozen(value)) {
+  if (typeof value === "object" && value !== null && !Object.isFrozen(value) && !("expire" in value)) {
     Object.freeze(value)
     Object.values(value).forEach(frozen)
   }
@@ -149,7 +181,7 @@ export const playHistory = (rules: Rules, seed: number, counts: Counts): void =>
   const reference = new ReferenceCircuit(config)
   const calls: Array<Call> = []
   const steps: Array<string> = []
-  let circuit: Circuit.Circuit = frozen(rules.initial)
+  let circuit: Circuit.Circuit = frozen(rules.initial(config))
   let now = draw.integer(0, 4000) / 4
 
   const note = (situation: Situation, happened = true): void => {
@@ -176,7 +208,25 @@ export const playHistory = (rules: Rules, seed: number, counts: Counts): void =>
     }
     const held = circuit._tag === "HalfOpen" ? circuit.probes.length : 0
     same("probes in flight", held, reference.probes().length)
+    checkWindows()
     if (held > config.probes) wrong(`${held} probes in flight, ${config.probes} are allowed`)
+  }
+
+  const checkWindows = (): void => {
+    if (circuit._tag !== "Closed") return
+    const rates = config.trips.filter((trip) => trip._tag !== "Consecutive")
+    same("windows", circuit.watches.length, rates.length)
+    for (const { rule, window } of circuit.watches) {
+      const { calls, hits } = reference.rate(rule, now)
+      window.expire(now)
+      same(`calls in the window of ${rule._tag}`, window.calls, calls)
+      same(`hits in the window of ${rule._tag}`, window.hits, hits)
+      note("a failure later than its window", calls === 0 && reference.told().length > 0)
+      note(
+        "a rate at its threshold with a call too few",
+        hits > 0 && calls === rule.minimumCalls - 1 && hits / calls >= rule.threshold
+      )
+    }
   }
 
   const follow = (transition: Circuit.Transition | undefined, next: Circuit.Circuit): void => {
@@ -247,6 +297,7 @@ export const playHistory = (rules: Rules, seed: number, counts: Counts): void =>
     call.settled = true
     same("transition", actual?.to, expected?.to)
     if (unmoved || !counted) same("circuit when nothing moves", next, circuit)
+    note("opened by a success", before === "closed" && outcome._tag === "Success" && expected?.to === "open")
     if (actual?.to === "closed" && expected?.to === "closed") {
       same("successes", actual.successes, expected.successes)
       same("successes to close", actual.successes, config.successes)
@@ -276,9 +327,12 @@ export const playHistory = (rules: Rules, seed: number, counts: Counts): void =>
 
   const checkOpening = (
     actual: Extract<Circuit.Transition, { readonly to: "open" }>,
-    expected: { readonly failures: number; readonly openings: number; readonly openMillis: number }
+    expected: { readonly because: Circuit.Because; readonly openings: number; readonly openMillis: number }
   ): void => {
-    same("failures", actual.failures, expected.failures)
+    const { because } = actual
+    same("because", JSON.stringify(because), JSON.stringify(expected.because))
+    const cause = `opened because ${because._tag}${because._tag === "ProbeFailed" && because.slow ? ", slow" : ""}`
+    counts.set(cause, (counts.get(cause) ?? 0) + 1)
     same("openings", actual.openings, expected.openings)
     same("openMillis", actual.openMillis, expected.openMillis)
     same("generation of the transition", actual.generation, reference.turns().length)
@@ -302,7 +356,14 @@ export const playHistory = (rules: Rules, seed: number, counts: Counts): void =>
     note("opening beyond the end of the schedule", actual.openings > config.openMillis.length)
   }
 
-  /** Moments at which the answer changes: the circuit is due, a probe is lost, growth is forgotten. */
+  /** When the newest of the calls that a window may hold is let go of. */
+  const endOfBucket = ({ buckets, durationMillis }: { buckets: number; durationMillis: number }): number => {
+    const bucketMillis = durationMillis / buckets
+    const last = reference.told().at(-1)?.at ?? now
+    return (Math.floor(last / bucketMillis) + buckets) * bucketMillis
+  }
+
+  /** Moments at which the answer changes: the circuit is due, a probe is lost or slow, growth or calls are forgotten. */
   const boundaries = (): ReadonlyArray<number> => {
     const turns = reference.turns()
     const last = turns.at(-1)
@@ -310,6 +371,14 @@ export const playHistory = (rules: Rules, seed: number, counts: Counts): void =>
     return [
       ...(Number.isNaN(reference.dueAt()) ? [] : [reference.dueAt()]),
       ...reference.probes().map(({ at }) => at + config.probeMaxAgeMillis),
+      ...config.trips.flatMap((trip) =>
+        trip._tag === "SlowCallRate"
+          ? calls.filter(({ settled }) => !settled).map(({ at }) => at + trip.slowerThanMillis)
+          : []
+      ),
+      ...config.trips.flatMap((trip) =>
+        trip._tag !== "Consecutive" && trip.window._tag === "Time" ? [endOfBucket(trip.window)] : []
+      ),
       ...(last?.kind === "closed" && opening?.kind === "opened" ? [last.at + opening.lasts] : [])
     ]
   }

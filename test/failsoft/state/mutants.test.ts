@@ -4,18 +4,34 @@ import { join } from "node:path"
 import { describe, expect, it } from "vitest"
 import { playHistories, type Rules, WrongHistory } from "./circuitHistories.ts"
 
-const source = readFileSync(
-  join(import.meta.dirname, "../../../packages/failsoft/src/state/Circuit.ts"),
-  "utf8"
-)
+const modules = ["Window", "Trip", "Circuit"] as const
 
-const load = (text: string): Promise<Rules> => {
-  const code = stripTypeScriptTypes(text)
-  return import(/* @vite-ignore */ `data:text/javascript,${encodeURIComponent(code)}`)
+type Module = (typeof modules)[number]
+
+const sources = Object.fromEntries(
+  modules.map((name) => [
+    name,
+    readFileSync(join(import.meta.dirname, `../../../packages/failsoft/src/state/${name}.ts`), "utf8")
+  ])
+) as Record<Module, string>
+
+/** Loads the rules from text; each module is imported by those after it. */
+const load = (texts: Record<Module, string>): Promise<Rules> => {
+  const urls = new Map<string, string>()
+  for (const name of modules) {
+    const code = stripTypeScriptTypes(texts[name]).replaceAll(
+      /from "\.\/(\w+)\.ts"/g,
+      (_, imported: string) => `from "${urls.get(imported)}"`
+    )
+    urls.set(name, `data:text/javascript,${encodeURIComponent(code)}`)
+  }
+  return import(/* @vite-ignore */ `${urls.get("Circuit")}`)
 }
 
 /** A planted bug: the text that it takes the place of, and what it puts there. */
 interface Mutant {
+  /** Where it is planted. Default: `Circuit`. */
+  readonly in?: Module
   readonly bug: string
   readonly replace: string
   readonly by: string
@@ -44,23 +60,23 @@ const mutants: ReadonlyArray<Mutant> = [
   },
   {
     bug: "open starts no generation",
-    replace: "const generation = circuit.generation + 1\n  return [",
-    by: "const generation = circuit.generation\n  return ["
+    replace: "const generation = circuit.generation + 1\n  const from",
+    by: "const generation = circuit.generation\n  const from"
   },
   {
     bug: "closed starts no generation",
-    replace: "generation: circuit.generation + 1,\n          failures: 0",
-    by: "generation: circuit.generation,\n          failures: 0"
+    replace: "closed(config, circuit.generation + 1, growth)",
+    by: "closed(config, circuit.generation, growth)"
   },
   {
     bug: "a settled probe keeps its slot",
-    replace: "settleProbe(config, { ...circuit, probes }, outcome, nowMillis)",
-    by: "settleProbe(config, circuit, outcome, nowMillis)"
+    replace: "settleProbe(config, { ...circuit, probes }, outcome, tookMillis, nowMillis)",
+    by: "settleProbe(config, circuit, outcome, tookMillis, nowMillis)"
   },
   {
     bug: "an ignored probe keeps its slot",
-    replace: "settleProbe(config, { ...circuit, probes }, outcome, nowMillis)",
-    by: `settleProbe(config, outcome._tag === "Ignored" ? circuit : { ...circuit, probes }, outcome, nowMillis)`
+    replace: "settleProbe(config, { ...circuit, probes }, outcome, tookMillis, nowMillis)",
+    by: `settleProbe(config, outcome._tag === "Ignored" ? circuit : { ...circuit, probes }, outcome, tookMillis, nowMillis)`
   },
   {
     bug: "a probe that lost its slot is settled",
@@ -95,8 +111,8 @@ const mutants: ReadonlyArray<Mutant> = [
   },
   {
     bug: "the circuit is due one moment too late",
-    replace: "if (nowMillis < circuit.untilMillis) {",
-    by: "if (nowMillis <= circuit.untilMillis) {"
+    replace: "const dueIn = dueInMillis(circuit, nowMillis)\n        if (dueIn !== undefined)",
+    by: "const dueIn = circuit.untilMillis - nowMillis\n        if (dueIn >= 0)"
   },
   {
     bug: "the state reads open when it is due",
@@ -110,8 +126,9 @@ const mutants: ReadonlyArray<Mutant> = [
   },
   {
     bug: "one failure too many is needed to open",
-    replace: "if (failures < config.failures)",
-    by: "if (failures <= config.failures)"
+    in: "Trip",
+    replace: "failures >= trip.failures",
+    by: "failures > trip.failures"
   },
   {
     bug: "one success too many is needed to close",
@@ -130,13 +147,14 @@ const mutants: ReadonlyArray<Mutant> = [
   },
   {
     bug: "growth is forgotten at once",
-    replace: "growth: { openings: circuit.openings, forgetAtMillis: nowMillis + circuit.lastOpenMillis }",
-    by: "growth: undefined"
+    replace:
+      "const growth = { openings: circuit.openings, forgetAtMillis: nowMillis + circuit.lastOpenMillis }",
+    by: "const growth = undefined"
   },
   {
     bug: "the open time does not grow in half-open",
-    replace: `open(config, circuit, "half_open", 1, circuit.openings + 1,`,
-    by: `open(config, circuit, "half_open", 1, circuit.openings,`
+    replace: "open(config, circuit, because, circuit.openings + 1,",
+    by: "open(config, circuit, because, circuit.openings,"
   },
   {
     bug: "a late probe stretches the memory of growth",
@@ -165,28 +183,28 @@ const mutants: ReadonlyArray<Mutant> = [
   },
   {
     bug: "Ignored breaks a row of failures",
-    replace: `outcome._tag === "Ignored" || (`,
-    by: "("
+    replace: `(outcome._tag === "Ignored" ||\n    (`,
+    by: "(("
   },
   {
     bug: "Ignored counts as a failed probe",
-    replace: `case "Ignored":\n      return [undefined, circuit]\n    case "Failure":`,
-    by: `case "Ignored":\n    case "Failure":`
+    replace: `if (outcome._tag === "Ignored") return [undefined, circuit]\n  if (outcome._tag === "Failure"`,
+    by: `if (outcome._tag !== "Success"`
   },
   {
     bug: "Ignored counts as a successful probe",
-    replace: `switch (outcome._tag) {\n    case "Ignored":\n      return [undefined, circuit]\n`,
-    by: `switch (outcome._tag === "Ignored" ? "Success" : outcome._tag) {\n`
+    replace: `if (outcome._tag === "Ignored") return [undefined, circuit]\n`,
+    by: ""
   },
   {
     bug: "a probe's success is thought to move nothing",
-    replace: `circuit._tag === "Closed" &&\n  (outcome._tag === "Ignored" || (outcome._tag === "Success" && circuit.failures === 0))`,
-    by: `outcome._tag === "Ignored" || (outcome._tag === "Success" && !circuit.failures)`
+    replace: `circuit._tag === "Closed" &&\n  (outcome`,
+    by: `((circuit._tag !== "Closed" && outcome._tag === "Success") ||\n  outcome`
   },
   {
     bug: "a success does not break a row of failures",
-    replace: "return [undefined, { ...circuit, failures: 0 }]",
-    by: "return [undefined, circuit]"
+    replace: "circuit.failures + 1 : 0",
+    by: "circuit.failures + 1 : circuit.failures"
   },
   {
     bug: "a success before an opening counts towards closing",
@@ -195,8 +213,119 @@ const mutants: ReadonlyArray<Mutant> = [
   },
   {
     bug: "a closed circuit keeps its failures",
-    replace: "generation: circuit.generation + 1,\n          failures: 0",
-    by: "generation: circuit.generation + 1,\n          failures: 1"
+    replace: "failures: 0,",
+    by: "failures: generation === 0 ? 0 : 1,"
+  },
+  {
+    bug: "a success is kept out of the windows",
+    replace: " && circuit.watches.length === 0",
+    by: ""
+  },
+  {
+    bug: "a slow probe counts as a successful one",
+    replace: ` || tookMillis >= Trip.slowerThanMillis(config.trips)`,
+    by: ""
+  },
+  {
+    bug: "slow time starts when the call ends",
+    replace: "nowMillis - (permit.admittedAtMillis ?? nowMillis)",
+    by: "0"
+  },
+  {
+    bug: "a closed circuit keeps the windows of the one before it",
+    in: "Trip",
+    replace: "export const watch = (trips: ReadonlyArray<Trip>): ReadonlyArray<Watch> =>",
+    by: "const kept = new WeakMap()\nexport const watch = (trips) => kept.get(trips) ?? kept.set(trips, make(trips)).get(trips)\nconst make = (trips) =>"
+  },
+  {
+    bug: "only the quickest of the slow rules is a rule for probes",
+    in: "Trip",
+    replace: "Math.min(",
+    by: "Math.max("
+  },
+  {
+    bug: "a call that took exactly the time is not slow",
+    in: "Trip",
+    replace: "tookMillis >= rule.slowerThanMillis",
+    by: "tookMillis > rule.slowerThanMillis"
+  },
+  {
+    bug: "a failure counts as slow",
+    in: "Trip",
+    replace: "tookMillis >= rule.slowerThanMillis",
+    by: "isFailure || tookMillis >= rule.slowerThanMillis"
+  },
+  {
+    bug: "a slow call counts as failed",
+    in: "Trip",
+    replace: `rule._tag === "FailureRate" ? isFailure :`,
+    by: `rule._tag === "FailureRate" ? isFailure || tookMillis >= 5 :`
+  },
+  {
+    bug: "a rate needs one call too many",
+    in: "Trip",
+    replace: "window.calls >= rule.minimumCalls",
+    by: "window.calls > rule.minimumCalls"
+  },
+  {
+    bug: "a rate counts before its minimum of calls",
+    in: "Trip",
+    replace: "window.calls >= rule.minimumCalls && ",
+    by: ""
+  },
+  {
+    bug: "a rate at its threshold does not open",
+    in: "Trip",
+    replace: "rate >= rule.threshold",
+    by: "rate > rule.threshold"
+  },
+  {
+    bug: "only the first rate is looked at",
+    in: "Trip",
+    replace: "of watches) {\n    const rate",
+    by: "of watches.slice(0, 1)) {\n    const rate"
+  },
+  {
+    bug: "a count window forgets no hit",
+    in: "Window",
+    replace: "else if ((bits & bit) !== 0) this.hits--",
+    by: ""
+  },
+  {
+    bug: "a count window holds one call too few",
+    in: "Window",
+    replace: "this.#next + 1 === this.#size",
+    by: "this.#next + 1 >= this.#size - 1"
+  },
+  {
+    bug: "a bit that is not a hit is left as it was",
+    in: "Window",
+    replace: "isHit ? bits | bit : bits & ~bit",
+    by: "isHit ? bits | bit : bits"
+  },
+  {
+    bug: "a time window lets go one bucket too early",
+    in: "Window",
+    replace: "this.#slot(bucket - back)",
+    by: "this.#slot(bucket - back + 1)"
+  },
+  {
+    bug: "an idle gap lets go of the newest bucket alone",
+    in: "Window",
+    replace: "back < entered",
+    by: "back < 1"
+  },
+  {
+    bug: "hits outlive their calls",
+    in: "Window",
+    replace: "this.hits -= this.#hits[slot] ?? 0",
+    by: ""
+  },
+  {
+    bug: "a time window never lets go",
+    in: "Window",
+    replace: "if (bucket <= this.#latest) return",
+    by: "if (this.#latest > 0) return"
   }
 ]
 
@@ -206,12 +335,12 @@ const play = (rules: Rules): void => {
 
 describe("the histories find each planted bug", () => {
   it("and none where there is none", async () => {
-    play(await load(source))
+    play(await load(sources))
   })
 
-  it.each(mutants)("$bug", async ({ by, replace }) => {
-    expect(source.split(replace)).toHaveLength(2)
-    const mutant = await load(source.replace(replace, () => by))
+  it.each(mutants)("$bug", async ({ by, in: name = "Circuit", replace }) => {
+    expect(sources[name].split(replace)).toHaveLength(2)
+    const mutant = await load({ ...sources, [name]: sources[name].replace(replace, () => by) })
     expect(() => play(mutant)).toThrow(WrongHistory)
   })
 })

@@ -3,15 +3,24 @@
  *
  * It is the measure of `state/Circuit`, so it shares no code and no idea with it: no generations, no slots, no state.
  */
-import type { CircuitConfig, StateName } from "../../../packages/failsoft/src/state/Circuit.ts"
+import type { Because, CircuitConfig, StateName } from "../../../packages/failsoft/src/state/Circuit.ts"
 import type { Outcome } from "../../../packages/failsoft/src/state/Outcome.ts"
+import type { Rate } from "../../../packages/failsoft/src/state/Trip.ts"
 
 type Entry =
   | { readonly kind: "admitted"; readonly at: number; readonly call: number }
-  | { readonly kind: "settled"; readonly at: number; readonly call: number; readonly outcome: Outcome }
+  | {
+      readonly kind: "settled"
+      readonly at: number
+      readonly call: number
+      readonly took: number
+      readonly outcome: Outcome
+    }
   | { readonly kind: "opened"; readonly at: number; readonly lasts: number; readonly asked: number }
   | { readonly kind: "half-opened"; readonly at: number }
   | { readonly kind: "closed"; readonly at: number }
+
+type Settled = Extract<Entry, { readonly kind: "settled" }>
 
 type Turn = Extract<Entry, { readonly kind: "opened" | "half-opened" | "closed" }>
 
@@ -20,7 +29,7 @@ export type ReferenceAdmission =
   | { readonly admitted: false; readonly retryAfterMillis: number | undefined }
 
 export type ReferenceTransition =
-  | { readonly to: "open"; readonly failures: number; readonly openings: number; readonly openMillis: number }
+  | { readonly to: "open"; readonly because: Because; readonly openings: number; readonly openMillis: number }
   | { readonly to: "closed"; readonly successes: number }
 
 export class ReferenceCircuit {
@@ -103,26 +112,70 @@ export class ReferenceCircuit {
     return this.era().some((entry) => entry.kind === "admitted" && entry.call === call)
   }
 
-  settle(call: number, outcome: Outcome, now: number): ReferenceTransition | undefined {
-    if (!this.counts(call)) return undefined
-    this.log.push({ kind: "settled", at: now, call, outcome })
-    const told = this.era()
+  /** The calls of this era that succeeded or failed, in the order in which they ended. */
+  told(): ReadonlyArray<Settled> {
+    return this.era()
       .filter((entry) => entry.kind === "settled")
       .filter((entry) => entry.outcome._tag !== "Ignored")
-    const isProbe = this.state() === "half-opened"
-    if (outcome._tag === "Failure") {
-      const lastSuccess = told.findLastIndex((entry) => entry.outcome._tag === "Success")
-      const failures = isProbe ? 1 : told.length - 1 - lastSuccess
-      return isProbe || failures === this.config.failures
-        ? this.open(failures, outcome.retryAfterMillis, now)
-        : undefined
-    }
-    if (!isProbe || outcome._tag === "Ignored" || told.length < this.config.successes) return undefined
-    this.log.push({ kind: "closed", at: now })
-    return { to: "closed", successes: told.length }
   }
 
-  open(failures: number, asked: number | undefined, now: number): ReferenceTransition {
+  /** The calls of this era that the window of a rate holds. */
+  held({ window }: Rate, now: number): ReadonlyArray<Settled> {
+    const told = this.told()
+    if (window._tag === "Count") return told.slice(-window.calls)
+    const bucket = (at: number): number => Math.floor(at / (window.durationMillis / window.buckets))
+    return told.filter(({ at }) => bucket(at) > bucket(now) - window.buckets)
+  }
+
+  /** The share of hits among the calls that the window of a rate holds. */
+  rate(rule: Rate, now: number): { readonly hits: number; readonly calls: number } {
+    const held = this.held(rule, now)
+    const hits = held.filter(({ outcome, took }) =>
+      rule._tag === "FailureRate" ? outcome._tag === "Failure" : took >= rule.slowerThanMillis
+    )
+    return { hits: hits.length, calls: held.length }
+  }
+
+  /** The rule that is met, if one is; rows of failures before rates. */
+  met(now: number): Because | undefined {
+    const told = this.told()
+    const failures = told.length - 1 - told.findLastIndex(({ outcome }) => outcome._tag === "Success")
+    const { trips } = this.config
+    const row = trips.find((trip) => trip._tag === "Consecutive" && failures >= trip.failures)
+    if (row?._tag === "Consecutive") return { _tag: "Consecutive", failures, threshold: row.failures }
+    for (const trip of trips) {
+      if (trip._tag === "Consecutive") continue
+      const { calls, hits } = this.rate(trip, now)
+      if (hits === 0 || calls < trip.minimumCalls || hits / calls < trip.threshold) continue
+      return { _tag: trip._tag, rate: hits / calls, threshold: trip.threshold, calls }
+    }
+    return undefined
+  }
+
+  isSlowProbe(took: number): boolean {
+    return this.config.trips.some((trip) => trip._tag === "SlowCallRate" && took >= trip.slowerThanMillis)
+  }
+
+  settle(call: number, outcome: Outcome, now: number): ReferenceTransition | undefined {
+    if (!this.counts(call)) return undefined
+    const admitted = this.era().find((entry) => entry.kind === "admitted" && entry.call === call)
+    const took = now - (admitted?.at ?? Number.NaN)
+    this.log.push({ kind: "settled", at: now, call, took, outcome })
+    if (outcome._tag === "Ignored") return undefined
+    const asked = outcome._tag === "Failure" ? outcome.retryAfterMillis : undefined
+    if (this.state() === "closed") {
+      const because = this.met(now)
+      return because === undefined ? undefined : this.open(because, asked, now)
+    }
+    if (outcome._tag === "Failure") return this.open({ _tag: "ProbeFailed", slow: false }, asked, now)
+    if (this.isSlowProbe(took)) return this.open({ _tag: "ProbeFailed", slow: true }, asked, now)
+    const successes = this.told().length
+    if (successes < this.config.successes) return undefined
+    this.log.push({ kind: "closed", at: now })
+    return { to: "closed", successes }
+  }
+
+  open(because: Because, asked: number | undefined, now: number): ReferenceTransition {
     const wish = asked === undefined || Number.isNaN(asked) ? 0 : asked
     this.log.push({ kind: "opened", at: now, lasts: 0, asked: wish })
     const openings = this.openings()
@@ -130,6 +183,6 @@ export class ReferenceCircuit {
     const scheduled = openMillis[openings - 1] ?? openMillis.at(-1) ?? Number.NaN
     const lasts = Math.max(scheduled, Math.min(wish, maxOpenMillis))
     this.log[this.log.length - 1] = { kind: "opened", at: now, lasts, asked: wish }
-    return { to: "open", failures, openings, openMillis: lasts }
+    return { to: "open", because, openings, openMillis: lasts }
   }
 }

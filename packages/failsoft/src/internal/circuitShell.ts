@@ -1,12 +1,13 @@
 /**
  * The shell around the rules of a circuit: what a breaker keeps, and how a call is taken through it.
  *
- * Each step that changes the circuit is one `Ref.modify`; what there is to tell is told after it.
+ * Each step that changes the circuit reads and writes it at once; what there is to tell is told after it.
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
+import * as MutableRef from "effect/MutableRef"
 import * as PubSub from "effect/PubSub"
 import * as Ref from "effect/Ref"
 import type * as Take from "effect/Take"
@@ -15,6 +16,7 @@ import * as Outcome from "../Outcome.ts"
 import type * as PolicyEvent from "../PolicyEvent.ts"
 import { ServiceUnavailable, UnavailableReason } from "../ServiceUnavailable.ts"
 import * as Circuit from "../state/Circuit.ts"
+import { slowerThanMillis, type Watch } from "../state/Trip.ts"
 import * as admission from "./admission.ts"
 import { monotonicMillis, wallMillis } from "./clock.ts"
 
@@ -23,6 +25,8 @@ export interface Shell {
   readonly name: string
   readonly config: Circuit.CircuitConfig
   readonly state: Ref.Ref<Circuit.Circuit>
+  /** Whether a rule asks how long calls take. */
+  readonly timesCalls: boolean
   readonly hub: PubSub.PubSub<Take.Take<PolicyEvent.Transition>>
   readonly emit: PolicyEvent.Emitter["emit"]
   readonly counters: {
@@ -56,7 +60,8 @@ export const make = (
   config,
   hub,
   emit,
-  state: Ref.makeUnsafe(Circuit.initial),
+  state: Ref.makeUnsafe(Circuit.initial(config)),
+  timesCalls: slowerThanMillis(config.trips) < Number.POSITIVE_INFINITY,
   counters: { successful: 0, failed: 0, ignored: 0, rejected: 0, fallback: 0, failuresInARow: 0 },
   lastFailureAtMillis: undefined,
   rejection: {
@@ -78,7 +83,10 @@ export const execute = <A, E, R>(
   Effect.withFiber((fiber) => {
     const circuit = Ref.getUnsafe(shell.state)
     if (circuit._tag === "Closed") {
-      return admission.lean(self, (exit) => settle(shell, fiber, circuit, exit, classify))
+      const permit: Circuit.Permit = shell.timesCalls
+        ? { generation: circuit.generation, admittedAtMillis: monotonicMillis(fiber) }
+        : circuit
+      return admission.lean(self, (exit) => settle(shell, fiber, permit, exit, classify))
     }
     // A rejection takes nothing and changes nothing, so it needs no mask.
     const nowMillis = monotonicMillis(fiber)
@@ -117,11 +125,12 @@ const settle = <A, E>(
 ): Effect.Effect<void> | undefined => {
   const outcome = outcomeOf(exit, classify)
   count(shell, fiber, outcome)
-  if (Circuit.isUnmoved(Ref.getUnsafe(shell.state), outcome)) return undefined
-  return Effect.flatMap(
-    Ref.modify(shell.state, Circuit.settle(shell.config, permit, outcome, monotonicMillis(fiber))),
-    (transition) => (transition === undefined ? Effect.void : announce(shell, transition))
-  )
+  const circuit = Ref.getUnsafe(shell.state)
+  if (Circuit.isUnmoved(circuit, outcome)) return undefined
+  // At once and not by `Ref.modify`, whose step would cost every call that a window takes in more than the window does.
+  const [transition, next] = Circuit.settle(shell.config, permit, outcome, monotonicMillis(fiber))(circuit)
+  if (next !== circuit) MutableRef.set(shell.state.ref, next)
+  return transition === undefined ? undefined : announce(shell, transition)
 }
 
 /** A classification that throws must not change what the caller gets, so the default one takes its place. */
@@ -234,8 +243,7 @@ const eventOf = (shell: Shell, transition: Circuit.Transition, atMillis: number)
         policy,
         atMillis,
         from: transition.from,
-        failures: transition.failures,
-        threshold: shell.config.failures,
+        because: transition.because,
         openDuration: Duration.millis(transition.openMillis),
         openings: transition.openings
       }
@@ -277,6 +285,7 @@ export const snapshot = (shell: Shell, fiber: Fiber.Fiber<unknown, unknown>): He
     enabled: true,
     state: Circuit.stateName(circuit, nowMillis),
     failuresInARow,
+    rates: circuit._tag === "Closed" ? circuit.watches.map((watch) => rateOf(watch, nowMillis)) : [],
     // A fallback that fails in turn may be answered by another one, but the call was rejected once.
     counts: {
       ...counts,
@@ -285,5 +294,17 @@ export const snapshot = (shell: Shell, fiber: Fiber.Fiber<unknown, unknown>): He
     },
     lastFailureAtMillis: shell.lastFailureAtMillis,
     halfOpenIn: dueInMillis === undefined ? undefined : Duration.millis(dueInMillis)
+  }
+}
+
+const rateOf = ({ rule, window }: Watch, nowMillis: number): Health.RateSnapshot => {
+  window.expire(nowMillis)
+  const { calls, hits } = window
+  return {
+    _tag: rule._tag,
+    rate: calls === 0 ? undefined : hits / calls,
+    threshold: rule.threshold,
+    calls,
+    minimumCalls: rule.minimumCalls
   }
 }

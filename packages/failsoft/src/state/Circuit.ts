@@ -1,5 +1,5 @@
 /**
- * The rules of a circuit breaker as plain functions over immutable data.
+ * The rules of a circuit breaker as plain functions over immutable data, but for the windows that `Trip` reads.
  *
  * Time comes in as monotonic milliseconds. Nothing here reads a clock, runs an effect or throws, so every rule
  * can be checked without a runtime. `admit` and `settle` have the shape that `Ref.modify` takes.
@@ -8,11 +8,12 @@
  * a call that was admitted in an earlier state settles into nothing, however late it ends.
  */
 import type { Outcome } from "./Outcome.ts"
+import * as Trip from "./Trip.ts"
 
 /** What a circuit is held to; validated by the shell before it gets here. */
 export interface CircuitConfig {
-  /** Failures in a row that open the circuit, at least 1. */
-  readonly failures: number
+  /** The rules that open a closed circuit, each by itself. */
+  readonly trips: ReadonlyArray<Trip.Trip>
   /** Time open by opening in a row; the last entry serves all later ones. Never empty. */
   readonly openMillis: ReadonlyArray<number>
   /** The most that a failure's `retryAfter` may lengthen an opening to. */
@@ -31,6 +32,8 @@ export interface Closed {
   readonly _tag: "Closed"
   readonly generation: number
   readonly failures: number
+  /** The windows of the rates. They change in place, and no other closed circuit has them. */
+  readonly watches: ReadonlyArray<Trip.Watch>
   /** What earlier openings had grown to, remembered until the circuit has been closed as long as it was open. */
   readonly growth: { readonly openings: number; readonly forgetAtMillis: number } | undefined
 }
@@ -63,10 +66,12 @@ export type StateName = "closed" | "open" | "half_open"
 /**
  * The right to run one call, settled once. `probe` is the slot it holds while half-open.
  *
- * A closed circuit is itself the permit of the calls it admits, so that admitting them costs nothing.
+ * Where no rule asks how long calls take, a closed circuit may itself be the permit of the calls it admits, so that
+ * admitting them costs nothing.
  */
 export interface Permit {
   readonly generation: number
+  readonly admittedAtMillis?: number | undefined
   readonly probe?: number | undefined
 }
 
@@ -82,7 +87,7 @@ export type Transition =
   | {
       readonly to: "open"
       readonly from: "closed" | "half_open"
-      readonly failures: number
+      readonly because: Because
       readonly openings: number
       readonly openMillis: number
       readonly generation: number
@@ -90,7 +95,18 @@ export type Transition =
   | { readonly to: "half_open"; readonly from: "open" }
   | { readonly to: "closed"; readonly from: "half_open"; readonly successes: number }
 
-export const initial: Circuit = { _tag: "Closed", generation: 0, failures: 0, growth: undefined }
+/** Why a circuit opened: a rule was met, or a probe failed; `slow` when it succeeded, but too late. */
+export type Because = Trip.Met | { readonly _tag: "ProbeFailed"; readonly slow: boolean }
+
+export const initial = (config: CircuitConfig): Circuit => closed(config, 0, undefined)
+
+const closed = (config: CircuitConfig, generation: number, growth: Closed["growth"]): Closed => ({
+  _tag: "Closed",
+  generation,
+  failures: 0,
+  watches: Trip.watch(config.trips),
+  growth
+})
 
 /** The state as a reader sees it: an open circuit that is due reads `half_open`, though no call has come yet. */
 export const stateName = (circuit: Circuit, nowMillis: number): StateName => {
@@ -105,7 +121,8 @@ export const dueInMillis = (circuit: Circuit, nowMillis: number): number | undef
 /** Whether a settled outcome would leave the circuit as it is, so that nothing need be written. */
 export const isUnmoved = (circuit: Circuit, outcome: Outcome): boolean =>
   circuit._tag === "Closed" &&
-  (outcome._tag === "Ignored" || (outcome._tag === "Success" && circuit.failures === 0))
+  (outcome._tag === "Ignored" ||
+    (outcome._tag === "Success" && circuit.failures === 0 && circuit.watches.length === 0))
 
 /** Asks for the right to run a call. */
 export const admit =
@@ -113,21 +130,13 @@ export const admit =
   (circuit: Circuit): readonly [Admission, Circuit] => {
     switch (circuit._tag) {
       case "Closed":
-        return [admitted(circuit, undefined), circuit]
+        return [admitted(circuit.generation, nowMillis, undefined), circuit]
       case "Open": {
-        if (nowMillis < circuit.untilMillis) {
-          return [
-            {
-              _tag: "Rejected",
-              generation: circuit.generation,
-              retryAfterMillis: circuit.untilMillis - nowMillis
-            },
-            circuit
-          ]
-        }
+        const dueIn = dueInMillis(circuit, nowMillis)
+        if (dueIn !== undefined) return [rejected(circuit, dueIn), circuit]
         const generation = circuit.generation + 1
         return [
-          admitted({ generation, probe: 0 }, { from: "open", to: "half_open" }),
+          admitted(generation, nowMillis, 0, { from: "open", to: "half_open" }),
           {
             _tag: "HalfOpen",
             generation,
@@ -143,11 +152,10 @@ export const admit =
         const live = circuit.probes.filter(
           (probe) => nowMillis - probe.admittedAtMillis < config.probeMaxAgeMillis
         )
-        if (live.length >= config.probes)
-          return [{ _tag: "Rejected", generation: circuit.generation, retryAfterMillis: undefined }, circuit]
+        if (live.length >= config.probes) return [rejected(circuit, undefined), circuit]
         const probe = { id: circuit.nextProbe, admittedAtMillis: nowMillis }
         return [
-          admitted({ generation: circuit.generation, probe: probe.id }, undefined),
+          admitted(circuit.generation, nowMillis, probe.id),
           { ...circuit, probes: [...live, probe], nextProbe: probe.id + 1 }
         ]
       }
@@ -159,9 +167,10 @@ export const settle =
   (config: CircuitConfig, permit: Permit, outcome: Outcome, nowMillis: number) =>
   (circuit: Circuit): readonly [Transition | undefined, Circuit] => {
     if (permit.generation !== circuit.generation) return [undefined, circuit]
+    const tookMillis = nowMillis - (permit.admittedAtMillis ?? nowMillis)
     switch (circuit._tag) {
       case "Closed":
-        return settleClosed(config, circuit, outcome, nowMillis)
+        return settleClosed(config, circuit, outcome, tookMillis, nowMillis)
       case "Open":
         return [undefined, circuit]
       case "HalfOpen": {
@@ -169,7 +178,7 @@ export const settle =
         const lostItsSlot = probes.length === circuit.probes.length
         return lostItsSlot
           ? [undefined, circuit]
-          : settleProbe(config, { ...circuit, probes }, outcome, nowMillis)
+          : settleProbe(config, { ...circuit, probes }, outcome, tookMillis, nowMillis)
       }
     }
   }
@@ -178,65 +187,67 @@ const settleClosed = (
   config: CircuitConfig,
   circuit: Closed,
   outcome: Outcome,
+  tookMillis: number,
   nowMillis: number
 ): readonly [Transition | undefined, Circuit] => {
   if (isUnmoved(circuit, outcome)) return [undefined, circuit]
-  if (outcome._tag !== "Failure") return [undefined, { ...circuit, failures: 0 }]
-  const failures = circuit.failures + 1
-  if (failures < config.failures) return [undefined, { ...circuit, failures }]
+  const failures = outcome._tag === "Failure" ? circuit.failures + 1 : 0
+  Trip.record(circuit.watches, outcome._tag === "Failure", tookMillis, nowMillis)
+  const because = Trip.met(config.trips, failures, circuit.watches)
+  if (because === undefined)
+    return [undefined, failures === circuit.failures ? circuit : { ...circuit, failures }]
   const grown =
     circuit.growth !== undefined && nowMillis < circuit.growth.forgetAtMillis ? circuit.growth.openings : 0
-  return open(config, circuit, "closed", failures, grown + 1, outcome.retryAfterMillis, nowMillis)
+  return open(config, circuit, because, grown + 1, outcome, nowMillis)
 }
 
 const settleProbe = (
   config: CircuitConfig,
   circuit: HalfOpen,
   outcome: Outcome,
+  tookMillis: number,
   nowMillis: number
 ): readonly [Transition | undefined, Circuit] => {
-  switch (outcome._tag) {
-    case "Ignored":
-      return [undefined, circuit]
-    case "Failure":
-      return open(config, circuit, "half_open", 1, circuit.openings + 1, outcome.retryAfterMillis, nowMillis)
-    case "Success": {
-      const successes = circuit.successes + 1
-      if (successes < config.successes) return [undefined, { ...circuit, successes }]
-      return [
-        { from: "half_open", to: "closed", successes },
-        {
-          _tag: "Closed",
-          generation: circuit.generation + 1,
-          failures: 0,
-          growth: { openings: circuit.openings, forgetAtMillis: nowMillis + circuit.lastOpenMillis }
-        }
-      ]
-    }
+  if (outcome._tag === "Ignored") return [undefined, circuit]
+  if (outcome._tag === "Failure" || tookMillis >= Trip.slowerThanMillis(config.trips)) {
+    const because: Because = { _tag: "ProbeFailed", slow: outcome._tag === "Success" }
+    return open(config, circuit, because, circuit.openings + 1, outcome, nowMillis)
   }
+  const successes = circuit.successes + 1
+  if (successes < config.successes) return [undefined, { ...circuit, successes }]
+  const growth = { openings: circuit.openings, forgetAtMillis: nowMillis + circuit.lastOpenMillis }
+  return [{ from: "half_open", to: "closed", successes }, closed(config, circuit.generation + 1, growth)]
 }
 
 const open = (
   config: CircuitConfig,
   circuit: Closed | HalfOpen,
-  from: "closed" | "half_open",
-  failures: number,
+  because: Because,
   openings: number,
-  retryAfterMillis: number | undefined,
+  outcome: Outcome,
   nowMillis: number
 ): readonly [Transition, Circuit] => {
+  const retryAfterMillis = outcome._tag === "Failure" ? outcome.retryAfterMillis : undefined
   const scheduled = config.openMillis[Math.min(openings, config.openMillis.length) - 1] ?? 0
   // `||`, for a classification may come up with NaN, which would open the circuit for no time at all.
   const openMillis = Math.max(scheduled, Math.min(retryAfterMillis || 0, config.maxOpenMillis))
   const generation = circuit.generation + 1
+  const from = circuit._tag === "Closed" ? "closed" : "half_open"
   return [
-    { from, to: "open", failures, openings, openMillis, generation },
+    { from, to: "open", because, openings, openMillis, generation },
     { _tag: "Open", generation, openings, sinceMillis: nowMillis, untilMillis: nowMillis + openMillis }
   ]
 }
 
-const admitted = (permit: Permit, transition: Transition | undefined): Admission => ({
-  _tag: "Admitted",
-  permit,
-  transition
+const rejected = ({ generation }: Circuit, retryAfterMillis: number | undefined): Admission => ({
+  _tag: "Rejected",
+  generation,
+  retryAfterMillis
 })
+
+const admitted = (
+  generation: number,
+  admittedAtMillis: number,
+  probe: number | undefined,
+  transition?: Transition
+): Admission => ({ _tag: "Admitted", permit: { generation, admittedAtMillis, probe }, transition })
