@@ -120,6 +120,36 @@ const examples: ReadonlyArray<Example> = [
   },
   {
     event: {
+      _tag: "CircuitOverridden",
+      ...common,
+      mode: "open",
+      reason: "maintenance",
+      ttl: Duration.minutes(10)
+    },
+    line: {
+      level: "Warn",
+      message: "billing: circuit overridden to open for 10m: maintenance",
+      annotations: { ...told, mode: "open", reason: "maintenance", ttl: "10m" }
+    }
+  },
+  {
+    event: { _tag: "OverrideEnded", ...common, mode: "observe", wouldHaveRejected: 3 },
+    line: {
+      level: "Warn",
+      message: "billing: circuit no longer overridden to observe",
+      annotations: { ...told, mode: "observe", wouldHaveRejected: 3 }
+    }
+  },
+  {
+    event: { _tag: "CircuitReset", ...common },
+    line: {
+      level: "Warn",
+      message: "billing: circuit reset by hand",
+      annotations: { ...told, state: "closed" }
+    }
+  },
+  {
+    event: {
       _tag: "RetryScheduled",
       ...common,
       attempt: 1,
@@ -281,6 +311,7 @@ describe("levels", () => {
       expect(lines.map(({ level }) => level)).toEqual([
         ...Array.from({ length: 5 }, () => "Fatal"),
         "Info",
+        ...Array.from({ length: 3 }, () => "Warn"),
         "Warn",
         "Error",
         "Trace",

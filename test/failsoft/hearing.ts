@@ -12,7 +12,10 @@ export const hearing = <A, E, R>(make: Effect.Effect<A, E, R>) =>
   })
 
 const isTransition = (event: PolicyEvent.PolicyEvent): event is PolicyEvent.Transition =>
-  event._tag === "CircuitOpened" || event._tag === "CircuitHalfOpened" || event._tag === "CircuitClosed"
+  event._tag === "CircuitOpened" ||
+  event._tag === "CircuitHalfOpened" ||
+  event._tag === "CircuitClosed" ||
+  event._tag === "CircuitReset"
 
 /** The transitions among events, by name. */
 export const transitionsIn = (events: ReadonlyArray<PolicyEvent.PolicyEvent>): ReadonlyArray<string> =>

@@ -47,6 +47,9 @@ export const layer = <const Mode extends Degradable.StartupMode = "optional">(
 
 const silence: PolicyEvent.Levels = {
   CircuitOpened: "None",
+  CircuitOverridden: "None",
+  OverrideEnded: "None",
+  CircuitReset: "None",
   CircuitHalfOpened: "None",
   CircuitClosed: "None",
   RetryScheduled: "None",

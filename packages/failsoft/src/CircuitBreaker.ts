@@ -132,6 +132,17 @@ export interface CircuitBreaker {
   ) => <A, E, R>(
     self: Effect.Effect<A, E, R>
   ) => Effect.Effect<A | B, Exclude<E, ServiceUnavailable> | E2, R | R2>
+  /**
+   * Sets the circuit by hand: `open` rejects all calls, `closed` lets all run and never opens, `observe` lets all run while
+   * the rules go on. Ends by itself after `ttl` (longer than 0, at most 24 days); a later one takes its place. Fails
+   * with `InvalidOption` without a reason or ttl, and when the breaker is switched off.
+   */
+  readonly override: (
+    mode: PolicyEvent.OverrideMode,
+    options: { readonly reason: string; readonly ttl: Duration.Input }
+  ) => Effect.Effect<void, InvalidOption>
+  /** Closes the circuit by hand; an override, the failures in a row, windows and grown open times are forgotten. */
+  readonly reset: Effect.Effect<void>
   /** The state and counts now. */
   readonly snapshot: Effect.Effect<Snapshot>
   /** The transitions from now on. Ends with the breaker's scope. A reader that falls 128 behind loses the oldest. */
@@ -175,6 +186,8 @@ export const make: <R = never>(
         if (error.service === name && error.reason._tag === "CircuitOpen") shell.counters.fallback++
         return fallback(error)
       }),
+    override: (mode, given) => override(shell, mode, given),
+    reset: circuitShell.reset(shell),
     snapshot,
     transitions: Stream.fromPubSubTake(hub)
   } satisfies CircuitBreaker
@@ -251,16 +264,30 @@ export const withBreaker: {
     options?.classify === undefined ? breaker.execute(self) : breaker.executeWith(self, options.classify)
 )
 
+const override = Effect.fnUntraced(function* (
+  shell: circuitShell.Shell,
+  mode: PolicyEvent.OverrideMode,
+  given: { readonly reason: string; readonly ttl: Duration.Input }
+) {
+  yield* options.oneOf(shell.name, "override.mode", mode, ["open", "closed", "observe"])
+  if (given.reason === "") yield* options.invalid(shell.name, "override.reason", "", "a reason")
+  const ttlMillis = yield* options.millis(shell.name, "override.ttl", given.ttl)
+  yield* circuitShell.override(shell, mode, given.reason, ttlMillis)
+})
+
 const switchedOff = (name: string): CircuitBreaker => ({
   name,
   execute: (self) => self,
   executeWith: (self) => self,
   isOpen: Effect.succeed(false),
   orElse: (fallback) => ServiceUnavailable.orElse(fallback),
+  override: () => options.invalid(name, "enabled", false, "true, so that there is a circuit to override"),
+  reset: Effect.void,
   snapshot: Effect.succeed({
     name,
     enabled: false,
     state: "closed",
+    override: undefined,
     failuresInARow: 0,
     rates: [],
     counts: { total: 0, successful: 0, failed: 0, ignored: 0, rejected: 0, fallback: 0 },

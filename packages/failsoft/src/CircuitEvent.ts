@@ -38,8 +38,44 @@ export interface CircuitClosed {
   readonly successes: number
 }
 
-/** A change of a circuit's state. */
-export type Transition = CircuitOpened | CircuitHalfOpened | CircuitClosed
+/**
+ * What a person may set: `open` rejects all calls, `closed` lets all run and never opens, `observe` lets all run while
+ * the rules go on as if they were obeyed.
+ */
+export type OverrideMode = "open" | "closed" | "observe"
+
+/** A person has set the circuit of `policy` to a mode for `ttl`. */
+export interface CircuitOverridden {
+  readonly _tag: "CircuitOverridden"
+  readonly policy: string
+  readonly atMillis: number
+  readonly mode: OverrideMode
+  readonly reason: string
+  readonly ttl: Duration.Duration
+}
+
+/** The time of an override of `policy` is over, as a call found out: the rules decide again. */
+export interface OverrideEnded {
+  readonly _tag: "OverrideEnded"
+  readonly policy: string
+  readonly atMillis: number
+  readonly mode: OverrideMode
+  /** Calls that ran only because they were observed. */
+  readonly wouldHaveRejected: number
+}
+
+/** A person has closed the circuit of `policy`, and what it knew is forgotten. */
+export interface CircuitReset {
+  readonly _tag: "CircuitReset"
+  readonly policy: string
+  readonly atMillis: number
+}
+
+/** What people do to a circuit. */
+export type Intervention = CircuitOverridden | OverrideEnded | CircuitReset
+
+/** A change of a circuit's state, by its rules or by hand. */
+export type Transition = CircuitOpened | CircuitHalfOpened | CircuitClosed | CircuitReset
 
 /** A line of the log: what it says, and what it has beside the names of service and policy. */
 export interface Line {
@@ -48,7 +84,7 @@ export interface Line {
 }
 
 /** The line for an event. */
-export const describe = (event: Transition): Line => {
+export const describe = (event: Transition | Intervention): Line => {
   switch (event._tag) {
     case "CircuitOpened":
       return {
@@ -62,6 +98,20 @@ export const describe = (event: Transition): Line => {
         message: `${event.policy}: circuit closed after ${event.successes} successful probes`,
         annotations: { state: "closed" }
       }
+    case "CircuitOverridden": {
+      const ttl = Duration.format(event.ttl)
+      return {
+        message: `${event.policy}: circuit overridden to ${event.mode} for ${ttl}: ${event.reason}`,
+        annotations: { mode: event.mode, reason: event.reason, ttl }
+      }
+    }
+    case "OverrideEnded":
+      return {
+        message: `${event.policy}: circuit no longer overridden to ${event.mode}`,
+        annotations: { mode: event.mode, wouldHaveRejected: event.wouldHaveRejected }
+      }
+    case "CircuitReset":
+      return { message: `${event.policy}: circuit reset by hand`, annotations: { state: "closed" } }
   }
 }
 

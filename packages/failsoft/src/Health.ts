@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import type { OverrideMode } from "./CircuitEvent.ts"
 import type { StateName } from "./state/Circuit.ts"
 import type { Rate as RateRule } from "./state/Trip.ts"
 
@@ -46,7 +47,18 @@ export interface CircuitSnapshot {
   readonly name: string
   /** `false` when the breaker is switched off by configuration: then it counts nothing and is always closed. */
   readonly enabled: boolean
+  /** As calls find it; under an override to `observe`, as its rules have it. */
   readonly state: CircuitState
+  /** What a person has set, until it ends by itself. */
+  readonly override:
+    | {
+        readonly mode: OverrideMode
+        readonly reason: string
+        readonly endsIn: Duration.Duration
+        /** Calls that ran only because they are observed. */
+        readonly wouldHaveRejected: number
+      }
+    | undefined
   /** Failures since the last success. */
   readonly failuresInARow: number
   /** The rates by which it may open, in the order of its rules; empty unless it is closed. */

@@ -49,7 +49,12 @@ export type {
   CircuitClosed,
   CircuitHalfOpened,
   CircuitOpened,
+  CircuitOverridden,
+  CircuitReset,
+  Intervention,
   OpenedBecause,
+  OverrideEnded,
+  OverrideMode,
   Transition
 } from "./CircuitEvent.ts"
 
@@ -135,6 +140,7 @@ export interface HeldWritesReplayed {
 /** Everything that a policy may tell. */
 export type PolicyEvent =
   | CircuitEvent.Transition
+  | CircuitEvent.Intervention
   | RetryScheduled
   | AttemptsExhausted
   | CallRejected
@@ -160,6 +166,9 @@ const defaultLevels: Levels = {
   CircuitOpened: "Error",
   CircuitHalfOpened: "Info",
   CircuitClosed: "Info",
+  CircuitOverridden: "Warn",
+  OverrideEnded: "Warn",
+  CircuitReset: "Warn",
   RetryScheduled: "Warn",
   AttemptsExhausted: "Error",
   CallRejected: "Debug",
@@ -173,8 +182,8 @@ const defaultLevels: Levels = {
 /**
  * Log levels by kind of event.
  *
- * Default: an opening and spent attempts at `Error`; a retry, rejections (summed by the minute), a degraded start
- * and held writes given up at `Warn`; the other transitions, the return to a primary and held writes sent at `Info`; single rejections at `Debug`.
+ * Default: an opening and spent attempts at `Error`; a retry, rejections (summed by the minute), what people do to a
+ * circuit, a degraded start and held writes given up at `Warn`; the other transitions, the return to a primary and held writes sent at `Info`; single rejections at `Debug`.
  */
 export const LogLevels: Context.Reference<Levels> = Context.Reference("failsoft/PolicyEvent/LogLevels", {
   defaultValue: () => defaultLevels
@@ -300,7 +309,10 @@ const describe = (event: PolicyEvent): { message: string; annotations: Record<st
   switch (event._tag) {
     case "CircuitOpened":
     case "CircuitHalfOpened":
-    case "CircuitClosed": {
+    case "CircuitClosed":
+    case "CircuitOverridden":
+    case "OverrideEnded":
+    case "CircuitReset": {
       const { annotations, message } = CircuitEvent.describe(event)
       return { message, annotations: { ...common, ...annotations } }
     }

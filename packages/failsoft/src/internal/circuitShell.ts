@@ -10,69 +10,16 @@ import type * as Fiber from "effect/Fiber"
 import * as MutableRef from "effect/MutableRef"
 import * as PubSub from "effect/PubSub"
 import * as Ref from "effect/Ref"
-import type * as Take from "effect/Take"
 import type * as Health from "../Health.ts"
 import * as Outcome from "../Outcome.ts"
-import type * as PolicyEvent from "../PolicyEvent.ts"
-import { ServiceUnavailable, UnavailableReason } from "../ServiceUnavailable.ts"
+import type { ServiceUnavailable } from "../ServiceUnavailable.ts"
 import * as Circuit from "../state/Circuit.ts"
-import { slowerThanMillis, type Watch } from "../state/Trip.ts"
+import type { Watch } from "../state/Trip.ts"
 import * as admission from "./admission.ts"
+import { announce, type Override, reject, type Shell, tellRejections } from "./circuitTell.ts"
 import { monotonicMillis, wallMillis } from "./clock.ts"
 
-/** What one breaker works on. The circuit is in `state`; the rest is for telling about it. */
-export interface Shell {
-  readonly name: string
-  readonly config: Circuit.CircuitConfig
-  readonly state: Ref.Ref<Circuit.Circuit>
-  /** Whether a rule asks how long calls take. */
-  readonly timesCalls: boolean
-  readonly hub: PubSub.PubSub<Take.Take<PolicyEvent.Transition>>
-  readonly emit: PolicyEvent.Emitter["emit"]
-  readonly counters: {
-    successful: number
-    failed: number
-    ignored: number
-    rejected: number
-    fallback: number
-    failuresInARow: number
-  }
-  lastFailureAtMillis: number | undefined
-  /** One rejection serves all calls of a millisecond in one state: making an error is most of what it costs. */
-  readonly rejection: {
-    atMillis: number
-    generation: number
-    result: Effect.Effect<never, ServiceUnavailable>
-    untold: number
-    toldAtMillis: number
-  }
-  startProber: ((openedGeneration: number) => Effect.Effect<unknown>) | undefined
-}
-
-/** A closed circuit that has seen nothing. */
-export const make = (
-  name: string,
-  config: Circuit.CircuitConfig,
-  hub: Shell["hub"],
-  emit: Shell["emit"]
-): Shell => ({
-  name,
-  config,
-  hub,
-  emit,
-  state: Ref.makeUnsafe(Circuit.initial(config)),
-  timesCalls: slowerThanMillis(config.trips) < Number.POSITIVE_INFINITY,
-  counters: { successful: 0, failed: 0, ignored: 0, rejected: 0, fallback: 0, failuresInARow: 0 },
-  lastFailureAtMillis: undefined,
-  rejection: {
-    atMillis: Number.NaN,
-    generation: 0,
-    result: Effect.never,
-    untold: 0,
-    toldAtMillis: Number.NEGATIVE_INFINITY
-  },
-  startProber: undefined
-})
+export { make, type Shell } from "./circuitTell.ts"
 
 /** Runs a call through the circuit. */
 export const execute = <A, E, R>(
@@ -82,6 +29,10 @@ export const execute = <A, E, R>(
 ): Effect.Effect<A, E | ServiceUnavailable, R> =>
   Effect.withFiber((fiber) => {
     const circuit = Ref.getUnsafe(shell.state)
+    if (shell.override !== undefined) {
+      const answer = byOverride(shell, fiber, shell.override, self, classify)
+      if (answer !== undefined) return answer
+    }
     if (circuit._tag === "Closed") {
       const permit: Circuit.Permit = shell.timesCalls
         ? { generation: circuit.generation, admittedAtMillis: monotonicMillis(fiber) }
@@ -98,6 +49,102 @@ export const execute = <A, E, R>(
         )
   })
 
+/** A permit of no state: what its call comes to is counted and moves nothing. */
+const noPermit: Circuit.Permit = { generation: -1 }
+
+/** What an override makes of a call; `undefined` where the rules decide. */
+const byOverride = <A, E, R>(
+  shell: Shell,
+  fiber: Fiber.Fiber<unknown, unknown>,
+  override: Override,
+  self: Effect.Effect<A, E, R>,
+  classify: (exit: Exit.Exit<A, E>) => Outcome.Outcome
+): Effect.Effect<A, E | ServiceUnavailable, R> | undefined => {
+  const nowMillis = monotonicMillis(fiber)
+  const leftMillis = override.untilMillis - nowMillis
+  if (leftMillis <= 0) return Effect.andThen(end(shell, override), execute(shell, self, classify))
+  if (override.mode === "open") {
+    return reject(shell, fiber, nowMillis, { _tag: "Rejected", generation: -1, retryAfterMillis: leftMillis })
+  }
+  if (override.mode === "observe") {
+    if (wouldAdmit(shell, fiber)) return undefined
+    override.wouldHaveRejected++
+  }
+  return admission.lean(self, (exit) => settle(shell, fiber, noPermit, exit, classify))
+}
+
+/** Another call took the last slot since this one was let through: that is a rejection, unless it is only observed. */
+const refuse = (
+  shell: Shell,
+  fiber: Fiber.Fiber<unknown, unknown>,
+  nowMillis: number,
+  rejected: Extract<Circuit.Admission, { readonly _tag: "Rejected" }>
+): Effect.Effect<admission.Taken<Circuit.Permit>, ServiceUnavailable> => {
+  const override = overrideAt(shell, nowMillis)
+  if (override?.mode !== "observe") return reject(shell, fiber, nowMillis, rejected)
+  override.wouldHaveRejected++
+  return Effect.succeed({ permit: noPermit, announce: undefined })
+}
+
+/** Takes away an override whose time is over, once, and tells of it. */
+const end = (shell: Shell, override: Override): Effect.Effect<void> =>
+  Effect.uninterruptible(
+    Effect.withFiber((fiber) => {
+      if (shell.override !== override) return Effect.void
+      shell.override = undefined
+      return shell.emit({
+        _tag: "OverrideEnded",
+        policy: shell.name,
+        atMillis: wallMillis(fiber),
+        mode: override.mode,
+        wouldHaveRejected: override.wouldHaveRejected
+      })
+    })
+  )
+
+/** Sets an override in place of the one before. */
+export const override = (
+  shell: Shell,
+  mode: Override["mode"],
+  reason: string,
+  ttlMillis: number
+): Effect.Effect<void> =>
+  Effect.uninterruptible(
+    Effect.withFiber((fiber) => {
+      shell.override = { mode, reason, untilMillis: monotonicMillis(fiber) + ttlMillis, wouldHaveRejected: 0 }
+      shell.rejection.atMillis = Number.NaN
+      return shell.emit({
+        _tag: "CircuitOverridden",
+        policy: shell.name,
+        atMillis: wallMillis(fiber),
+        mode,
+        reason,
+        ttl: Duration.millis(ttlMillis)
+      })
+    })
+  )
+
+/** Closes the circuit and forgets what it was closed or open by. */
+export const reset = (shell: Shell): Effect.Effect<void> =>
+  Effect.uninterruptible(
+    Effect.withFiber((fiber) => {
+      const { generation } = Ref.getUnsafe(shell.state)
+      MutableRef.set(shell.state.ref, Circuit.initial(shell.config, generation + 1))
+      shell.override = undefined
+      shell.counters.failuresInARow = 0
+      const event = { _tag: "CircuitReset", policy: shell.name, atMillis: wallMillis(fiber) } as const
+      PubSub.publishUnsafe(shell.hub, [event])
+      const told = shell.emit(event)
+      return shell.rejection.untold === 0
+        ? told
+        : Effect.andThen(told, tellRejections(shell, fiber, monotonicMillis(fiber)))
+    })
+  )
+
+/** The override in force, as long as its time is not over. */
+const overrideAt = ({ override }: Shell, nowMillis: number): Override | undefined =>
+  override !== undefined && nowMillis < override.untilMillis ? override : undefined
+
 const take = (
   shell: Shell,
   fiber: Fiber.Fiber<unknown, unknown>
@@ -108,7 +155,7 @@ const take = (
       Ref.modify(shell.state, Circuit.admit(shell.config, nowMillis)),
       (result): Effect.Effect<admission.Taken<Circuit.Permit>, ServiceUnavailable> =>
         result._tag === "Rejected"
-          ? reject(shell, fiber, nowMillis, result)
+          ? refuse(shell, fiber, nowMillis, result)
           : Effect.succeed({
               permit: result.permit,
               announce: result.transition === undefined ? undefined : announce(shell, result.transition)
@@ -127,8 +174,12 @@ const settle = <A, E>(
   count(shell, fiber, outcome)
   const circuit = Ref.getUnsafe(shell.state)
   if (Circuit.isUnmoved(circuit, outcome)) return undefined
+  const nowMillis = monotonicMillis(fiber)
+  // While the circuit is held open or closed by hand the rules stand still; a probe only gives its slot back.
+  const mode = shell.override === undefined ? undefined : overrideAt(shell, nowMillis)?.mode
+  const told = mode === "open" || mode === "closed" ? Outcome.ignored : outcome
   // At once and not by `Ref.modify`, whose step would cost every call that a window takes in more than the window does.
-  const [transition, next] = Circuit.settle(shell.config, permit, outcome, monotonicMillis(fiber))(circuit)
+  const [transition, next] = Circuit.settle(shell.config, permit, told, nowMillis)(circuit)
   if (next !== circuit) MutableRef.set(shell.state.ref, next)
   return transition === undefined ? undefined : announce(shell, transition)
 }
@@ -161,102 +212,14 @@ const count = (shell: Shell, fiber: Fiber.Fiber<unknown, unknown>, outcome: Outc
   }
 }
 
-/** Rejections are told at once at first, then summed by the minute. */
-const tellEveryMillis = 60_000
-
-const reject = (
-  shell: Shell,
-  fiber: Fiber.Fiber<unknown, unknown>,
-  nowMillis: number,
-  { generation, retryAfterMillis }: Extract<Circuit.Admission, { readonly _tag: "Rejected" }>
-): Effect.Effect<never, ServiceUnavailable> => {
-  const { rejection } = shell
-  shell.counters.rejected++
-  rejection.untold++
-  const atMillis = Math.floor(nowMillis)
-  if (rejection.atMillis === atMillis && rejection.generation === generation) return rejection.result
-  rejection.atMillis = atMillis
-  rejection.generation = generation
-  rejection.result = Effect.fail(
-    new ServiceUnavailable({
-      service: shell.name,
-      reason: UnavailableReason.CircuitOpen(),
-      retryAfter: retryAfterMillis === undefined ? undefined : Duration.millis(Math.ceil(retryAfterMillis))
-    })
-  )
-  // Suspended, so that a caller interrupted before this is told takes no sum with it.
-  const tell = Effect.suspend(() =>
-    nowMillis - rejection.toldAtMillis < tellEveryMillis
-      ? shell.emit({
-          _tag: "CallRejected",
-          policy: shell.name,
-          atMillis: wallMillis(fiber),
-          reason: "CircuitOpen"
-        })
-      : tellRejections(shell, fiber, nowMillis)
-  )
-  return Effect.andThen(Effect.uninterruptible(tell), rejection.result)
-}
-
-const tellRejections = (
-  shell: Shell,
-  fiber: Fiber.Fiber<unknown, unknown>,
-  nowMillis: number
-): Effect.Effect<void> => {
-  const count = shell.rejection.untold
-  shell.rejection.untold = 0
-  shell.rejection.toldAtMillis = nowMillis
-  return shell.emit({
-    _tag: "CallsRejected",
-    policy: shell.name,
-    atMillis: wallMillis(fiber),
-    reason: "CircuitOpen",
-    count
-  })
-}
-
-const announce = (shell: Shell, transition: Circuit.Transition): Effect.Effect<void> =>
-  Effect.withFiber((fiber) => {
-    const event = eventOf(shell, transition, wallMillis(fiber))
-    PubSub.publishUnsafe(shell.hub, [event])
-    const told = shell.emit(event)
-    switch (transition.to) {
-      case "open":
-        return shell.startProber === undefined
-          ? told
-          : Effect.andThen(shell.startProber(transition.generation), told)
-      case "half_open":
-        return told
-      case "closed":
-        return shell.rejection.untold === 0
-          ? told
-          : Effect.andThen(told, tellRejections(shell, fiber, monotonicMillis(fiber)))
-    }
-  })
-
-const eventOf = (shell: Shell, transition: Circuit.Transition, atMillis: number): PolicyEvent.Transition => {
-  const policy = shell.name
-  switch (transition.to) {
-    case "open":
-      return {
-        _tag: "CircuitOpened",
-        policy,
-        atMillis,
-        from: transition.from,
-        because: transition.because,
-        openDuration: Duration.millis(transition.openMillis),
-        openings: transition.openings
-      }
-    case "half_open":
-      return { _tag: "CircuitHalfOpened", policy, atMillis }
-    case "closed":
-      return { _tag: "CircuitClosed", policy, atMillis, successes: transition.successes }
-  }
-}
-
 /** Whether a call would be rejected because the circuit is open and not due. */
-export const isOpen = (shell: Shell, fiber: Fiber.Fiber<unknown, unknown>): boolean =>
-  Circuit.stateName(Ref.getUnsafe(shell.state), monotonicMillis(fiber)) === "open"
+export const isOpen = (shell: Shell, fiber: Fiber.Fiber<unknown, unknown>): boolean => {
+  const nowMillis = monotonicMillis(fiber)
+  const override = overrideAt(shell, nowMillis)
+  return override === undefined
+    ? Circuit.stateName(Ref.getUnsafe(shell.state), nowMillis) === "open"
+    : override.mode === "open"
+}
 
 /** Time until the opening of that generation is due, or `undefined` when it is due or over. */
 export const dueInMillis = (
@@ -270,20 +233,36 @@ export const dueInMillis = (
     : undefined
 }
 
-/** Whether a call would be admitted now. Takes nothing. */
-export const wouldAdmit = (shell: Shell, fiber: Fiber.Fiber<unknown, unknown>): boolean =>
+/** Whether the prober may ask: not while a person holds the circuit, when an answer would mean nothing. */
+export const mayProbe = (shell: Shell, fiber: Fiber.Fiber<unknown, unknown>): boolean => {
+  const mode = overrideAt(shell, monotonicMillis(fiber))?.mode
+  return mode !== "open" && mode !== "closed" && wouldAdmit(shell, fiber)
+}
+
+/** Whether the rules would admit a call now. Takes nothing. */
+const wouldAdmit = (shell: Shell, fiber: Fiber.Fiber<unknown, unknown>): boolean =>
   Circuit.admit(shell.config, monotonicMillis(fiber))(Ref.getUnsafe(shell.state))[0]._tag === "Admitted"
 
 /** What the circuit looks like now. */
 export const snapshot = (shell: Shell, fiber: Fiber.Fiber<unknown, unknown>): Health.CircuitSnapshot => {
   const nowMillis = monotonicMillis(fiber)
   const circuit = Ref.getUnsafe(shell.state)
+  const override = overrideAt(shell, nowMillis)
   const { failuresInARow, ...counts } = shell.counters
   const dueInMillis = Circuit.dueInMillis(circuit, nowMillis)
   return {
     name: shell.name,
     enabled: true,
-    state: Circuit.stateName(circuit, nowMillis),
+    state:
+      override === undefined || override.mode === "observe"
+        ? Circuit.stateName(circuit, nowMillis)
+        : override.mode,
+    override: override && {
+      mode: override.mode,
+      reason: override.reason,
+      endsIn: Duration.millis(override.untilMillis - nowMillis),
+      wouldHaveRejected: override.wouldHaveRejected
+    },
     failuresInARow,
     rates: circuit._tag === "Closed" ? circuit.watches.map((watch) => rateOf(watch, nowMillis)) : [],
     // A fallback that fails in turn may be answered by another one, but the call was rejected once.

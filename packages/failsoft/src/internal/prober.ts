@@ -39,10 +39,13 @@ export const make = <R>(
     )
     return (openedGeneration) => {
       // Half-open is the generation after the opening; any later one belongs to another opening.
-      const isOver = Effect.sync(() => Ref.getUnsafe(shell.state).generation > openedGeneration + 1)
+      const isOver = Effect.sync(() => {
+        const { _tag, generation } = Ref.getUnsafe(shell.state)
+        return _tag === "Closed" || generation > openedGeneration + 1
+      })
       // While a call holds the slot there is nothing to probe, and a refusal would count as a caller's.
       const probeIfRoom = Effect.withFiber((fiber) =>
-        circuitShell.wouldAdmit(shell, fiber) ? Effect.exit(attempt) : Effect.void
+        circuitShell.mayProbe(shell, fiber) ? Effect.exit(attempt) : Effect.void
       )
       // Asked before each probe too, because calls may close the circuit while this fiber sleeps.
       const round = Effect.flatMap(isOver, (over) =>

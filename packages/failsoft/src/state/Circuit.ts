@@ -98,7 +98,9 @@ export type Transition =
 /** Why a circuit opened: a rule was met, or a probe failed; `slow` when it succeeded, but too late. */
 export type Because = Trip.Met | { readonly _tag: "ProbeFailed"; readonly slow: boolean }
 
-export const initial = (config: CircuitConfig): Circuit => closed(config, 0, undefined)
+/** A closed circuit that knows nothing. */
+export const initial = (config: CircuitConfig, generation = 0): Circuit =>
+  closed(config, generation, undefined)
 
 const closed = (config: CircuitConfig, generation: number, growth: Closed["growth"]): Closed => ({
   _tag: "Closed",

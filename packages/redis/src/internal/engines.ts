@@ -76,7 +76,7 @@ export const make = Effect.fnUntraced(function* (given: Options, slot: Slot, sta
   }
   const back = yield* comeback.make(engine, { perSecond, probe, every })
   yield* writes.transitions.pipe(
-    Stream.filter(({ _tag }) => _tag === "CircuitClosed"),
+    Stream.filter(({ _tag }) => _tag === "CircuitClosed" || _tag === "CircuitReset"),
     Stream.runForEach(() => back.giveBack),
     Effect.forkScoped
   )
