@@ -45,9 +45,10 @@ import * as Layer from "effect/Layer"
 import * as Redis from "effect/persistence/Redis"
 import * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
-import { InvalidOption, type Misconfigured, type ServiceUnavailable } from "failsoft"
+import type { InvalidOption, Misconfigured, ServiceUnavailable } from "failsoft"
 import type { Redis as Client } from "ioredis"
 import * as connection from "./internal/connection.ts"
+import * as options from "./internal/options.ts"
 import * as RedisConfig from "./RedisConfig.ts"
 import type * as RedisFailure from "./RedisFailure.ts"
 
@@ -150,28 +151,24 @@ const evalOn =
 const validate = Effect.fnUntraced(function* (given: Options) {
   const url = Redacted.value(given.url)
   if (!RedisConfig.isRedisUrl(url)) {
-    return yield* invalid("url", "not shown", RedisConfig.allowedUrl)
+    return yield* options.invalid("redis", "url", "not shown", RedisConfig.allowedUrl)
   }
-  const connectAttempts = given.connectAttempts ?? 3
-  if (!Number.isInteger(connectAttempts) || connectAttempts < 1 || connectAttempts > 100) {
-    return yield* invalid("connectAttempts", String(connectAttempts), "a whole number from 1 to 100")
-  }
+  const connectAttempts = yield* options.integer(
+    "redis",
+    "connectAttempts",
+    given.connectAttempts ?? 3,
+    1,
+    100
+  )
   const settings: connection.Settings = {
     url,
     connectAttempts,
-    connectTimeoutMillis: yield* millis("connectTimeout", given.connectTimeout ?? "5 seconds"),
-    commandTimeoutMillis: yield* millis("commandTimeout", given.commandTimeout ?? "5 seconds"),
+    connectTimeoutMillis: yield* millis("connectTimeout", given.connectTimeout),
+    commandTimeoutMillis: yield* millis("commandTimeout", given.commandTimeout),
     more: { ...given.client, ...(given.keyPrefix === undefined ? {} : { keyPrefix: given.keyPrefix }) }
   }
   return settings
 })
 
-const millis = (option: string, value: Duration.Input): Effect.Effect<number, InvalidOption> => {
-  const result = Duration.toMillis(Duration.fromInputUnsafe(value))
-  return result > 0 && result <= Duration.toMillis("1 hour")
-    ? Effect.succeed(result)
-    : invalid(option, Duration.format(Duration.millis(result)), "a duration longer than 0 and at most 1h")
-}
-
-const invalid = (option: string, value: string, allowed: string): Effect.Effect<never, InvalidOption> =>
-  Effect.fail(new InvalidOption({ policy: "redis", option, value, allowed }))
+const millis = (option: string, value: Duration.Input = "5 seconds") =>
+  options.millis("redis", option, value, Duration.hours(1))

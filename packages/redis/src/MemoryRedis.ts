@@ -29,10 +29,11 @@
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import { InvalidOption, Unsupported } from "failsoft"
+import { type InvalidOption, Unsupported } from "failsoft"
 import * as client from "./internal/client.ts"
 import { nowOf } from "./internal/engine.ts"
 import * as engines from "./internal/engines.ts"
+import * as options from "./internal/options.ts"
 import { makeSlot, type Transport } from "./internal/transport.ts"
 import * as RedisFailure from "./RedisFailure.ts"
 import * as ResilientRedis from "./ResilientRedis.ts"
@@ -63,8 +64,8 @@ export const layerOf = <I>(
     key,
     Effect.gen(function* () {
       const { maxBytes = 2 ** 28, maxEntries = 100_000 } = given ?? {}
-      yield* whole("maxEntries", maxEntries, 1, 10_000_000)
-      yield* whole("maxBytes", maxBytes, 1024, 2 ** 40)
+      yield* options.integer("memory redis", "maxEntries", maxEntries, 1, 10_000_000)
+      yield* options.integer("memory redis", "maxBytes", maxBytes, 1024, 2 ** 40)
       const store = MemoryStore.make({ maxEntries, maxBytes })
       const slot = yield* makeSlot(transportOf(store))
       return client.make(yield* engines.make({ whileAway: "fail" }, slot, "off"))
@@ -92,20 +93,3 @@ const transportOf = (store: MemoryStore.MemoryStore): Transport => ({
     }),
   use: () => Effect.fail(new Unsupported({ service: "memory redis", operation: "what is no command" }))
 })
-
-const whole = (
-  option: string,
-  value: number,
-  min: number,
-  max: number
-): Effect.Effect<void, InvalidOption> =>
-  Number.isInteger(value) && value >= min && value <= max
-    ? Effect.void
-    : Effect.fail(
-        new InvalidOption({
-          policy: "memory redis",
-          option,
-          value: String(value),
-          allowed: `a whole number from ${min} to ${max}`
-        })
-      )

@@ -40,9 +40,10 @@ export const pipeline = (engine: Engine, commands: Commands): Effect.Effect<Item
         const now = nowOf(fiber)
         const { fallbacks } = engine.counts
         // A server that refuses writes may still serve the reads among them.
-        const reads = isRejection(error) && kindOf(commands) === "write" ? commands.filter(isRead) : []
+        const sendsReads = isRejection(error) && kindOf(commands) === "write"
+        const reads = sendsReads ? commands.filter(isRead) : []
         const items = commands.map((command) =>
-          reads.includes(command) ? undefined : failedItem(engine, command, error, now)
+          sendsReads && isRead(command) ? undefined : failedItem(engine, command, error, now)
         )
         // However many were answered, the circuit rejected one call.
         engine.counts.fallbacks = Math.min(engine.counts.fallbacks, fallbacks + 1)

@@ -1,7 +1,6 @@
 /** Makes the engine of a `ResilientRedis`: its circuits, its retry, and what it holds. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { CircuitBreaker, InvalidOption, Retry } from "failsoft"
 import * as Command from "../Command.ts"
@@ -9,6 +8,7 @@ import type { Options } from "../ResilientRedis.ts"
 import * as Held from "../state/held/Held.ts"
 import * as comeback from "./comeback.ts"
 import type { Engine } from "./engine.ts"
+import * as options from "./options.ts"
 import type { Slot } from "./transport.ts"
 import { classifyRead, classifyWrite, hear, isRefusal } from "./verdict.ts"
 
@@ -99,62 +99,38 @@ const ofStage =
 const validate = Effect.fnUntraced(function* (name: string, given: Options) {
   const { maxBytes = 2 ** 24, maxEntries = 1000, maxStale = "5 minutes" } = given.held ?? {}
   const perSecond = typeof given.onReturn === "object" ? given.onReturn.replayPerSecond : undefined
-  const whole = (option: string, value: number, min: number, max: number) =>
-    Number.isInteger(value) && value >= min && value <= max
-      ? Effect.void
-      : invalid(name, option, value, `a whole number from ${min} to ${max}`)
-  if (name === "") return yield* invalid("policy", "name", '""', "a name that is not empty")
-  yield* whole("held.maxEntries", maxEntries, 1, 10_000_000)
-  yield* whole("held.maxBytes", maxBytes, 1024, 2 ** 40)
+  if (name === "") return yield* options.invalid("policy", "name", '""', "a name that is not empty")
+  yield* options.integer(name, "held.maxEntries", maxEntries, 1, 10_000_000)
+  yield* options.integer(name, "held.maxBytes", maxBytes, 1024, 2 ** 40)
   if (perSecond !== undefined && !(perSecond > 0 && perSecond <= 1_000_000)) {
-    return yield* invalid(name, "onReturn.replayPerSecond", perSecond, "a number above 0, at most 1000000")
+    return yield* options.invalid(
+      name,
+      "onReturn.replayPerSecond",
+      perSecond,
+      "a number above 0, at most 1000000"
+    )
   }
   return {
     perSecond,
-    every: Duration.millis(yield* millis(name, "probeEvery", given.probeEvery ?? "5 seconds")),
-    whileAway: yield* oneOf(name, "whileAway", given.whileAway ?? "memory", ["memory", "readonly", "fail"]),
+    every: Duration.millis(yield* options.millis(name, "probeEvery", given.probeEvery ?? "5 seconds")),
+    whileAway: yield* options.oneOf(name, "whileAway", given.whileAway ?? "memory", [
+      "memory",
+      "readonly",
+      "fail"
+    ]),
     holdsConditional:
-      (yield* oneOf(name, "conditionalWrites", given.conditionalWrites ?? "fail", ["fail", "local"])) ===
-      "local",
-    timeout: Duration.millis(yield* millis(name, "commandTimeout", given.commandTimeout ?? "5 seconds")),
+      (yield* options.oneOf(name, "conditionalWrites", given.conditionalWrites ?? "fail", [
+        "fail",
+        "local"
+      ])) === "local",
+    timeout: Duration.millis(
+      yield* options.millis(name, "commandTimeout", given.commandTimeout ?? "5 seconds")
+    ),
     held: Held.make({
       maxEntries,
       maxBytes,
-      maxStaleMillis: yield* millis(name, "held.maxStale", maxStale),
+      maxStaleMillis: yield* options.millis(name, "held.maxStale", maxStale),
       keepWrites: perSecond !== undefined
     })
   }
 })
-
-const millis = (
-  name: string,
-  option: string,
-  value: Duration.Input
-): Effect.Effect<number, InvalidOption> => {
-  const duration = Option.getOrUndefined(Duration.fromInput(value))
-  const result = duration === undefined ? Number.NaN : Duration.toMillis(duration)
-  return result > 0 && result <= Duration.toMillis("24 days")
-    ? Effect.succeed(result)
-    : invalid(
-        name,
-        option,
-        duration === undefined ? value : Duration.format(duration),
-        "a duration longer than 0 and at most 24d"
-      )
-}
-
-const oneOf = <A extends string>(
-  name: string,
-  option: string,
-  value: A,
-  allowed: ReadonlyArray<A>
-): Effect.Effect<A, InvalidOption> =>
-  allowed.includes(value) ? Effect.succeed(value) : invalid(name, option, value, allowed.join(", "))
-
-const invalid = (
-  policy: string,
-  option: string,
-  value: unknown,
-  allowed: string
-): Effect.Effect<never, InvalidOption> =>
-  Effect.fail(new InvalidOption({ policy, option, value: String(value), allowed }))
