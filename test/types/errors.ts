@@ -5,6 +5,7 @@ import { Context, Data, Effect, type Layer, Schema, type Scope } from "effect"
 import {
   CircuitBreaker,
   Deadline,
+  Fallback,
   type InvalidOption,
   Policies,
   Policy,
@@ -48,6 +49,27 @@ export const everyPolicyAddsOneErrorAndNothingElse = (): void => {
   expectTypeOf(call.pipe(Deadline.attemptTimeout("billing", "5 seconds"))).toEqualTypeOf<Guarded>()
   expectTypeOf(Deadline.attemptTimeout(call, "billing", "5 seconds")).toEqualTypeOf<Guarded>()
   expectTypeOf(call.pipe(breaker.execute, retry.execute, policy.execute)).toEqualTypeOf<Guarded>()
+}
+
+export const aFallbackTakesOneErrorAway = (): void => {
+  const guarded = call.pipe(policy.execute)
+  const value = Fallback.value("none")
+  expectTypeOf(Fallback.withAnswer(guarded, value)).toEqualTypeOf<
+    Effect.Effect<number | string, NotFound, Database>
+  >()
+  expectTypeOf(guarded.pipe(Fallback.withAnswer(Fallback.failClosed("denied" as const)))).toEqualTypeOf<
+    Effect.Effect<number, NotFound | "denied", Database>
+  >()
+  const only = Fallback.when(["CircuitOpen"], value)
+  expectTypeOf(Fallback.withAnswer(guarded, only)).toEqualTypeOf<
+    Effect.Effect<number | string, NotFound | ServiceUnavailable, Database>
+  >()
+  expectTypeOf(Fallback.withAnswer(guarded, Fallback.firstOf(only, Fallback.failOpen(true)))).toEqualTypeOf<
+    Effect.Effect<number | string | boolean, NotFound, Database>
+  >()
+  expectTypeOf(Fallback.make({ name: "search", answer: Fallback.effect(() => call) })).toEqualTypeOf<
+    Effect.Effect<Fallback.Fallback<number, NotFound, Database>, InvalidOption, Scope.Scope>
+  >()
 }
 
 export const aDeadlineAddsNothing = (): void => {

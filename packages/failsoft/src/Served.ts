@@ -32,3 +32,6 @@ export interface Served<out A> {
 
 /** Whether the value came from elsewhere than from the dependency, now. */
 export const isDegraded = (served: Served<unknown>): boolean => served.source !== "live"
+
+/** Marks a value as come from the dependency, now. */
+export const live = <A>(value: A): Served<A> => ({ value, source: "live" })

@@ -4,6 +4,7 @@
 export * as CircuitBreaker from "./CircuitBreaker.ts"
 export * as Deadline from "./Deadline.ts"
 export * as Degradable from "./Degradable.ts"
+export * as Fallback from "./Fallback.ts"
 export * as Health from "./Health.ts"
 export { InvalidOption } from "./InvalidOption.ts"
 export * as Lru from "./Lru.ts"
