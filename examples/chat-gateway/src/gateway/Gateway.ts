@@ -1,11 +1,11 @@
 /**
  * The gateway put together: services, routes, health, one error model, a deadline for every request.
  */
-import { HealthRoutes, Problem } from "@failsoft/http"
+import { HealthRoutes, Problem, RequestDeadline } from "@failsoft/http"
 import { ByteSize, type Duration, Effect, Layer } from "effect"
 import { HttpIncomingMessage, HttpMiddleware, HttpRouter, type HttpServerResponse } from "effect/http"
 import type { IpNetwork } from "effect/net"
-import { Deadline, Health } from "failsoft"
+import { Health } from "failsoft"
 import * as Billing from "./Billing.ts"
 import * as CacheHealth from "./CacheHealth.ts"
 import * as ContextSearch from "./ContextSearch.ts"
@@ -19,7 +19,7 @@ import * as Sessions from "./Sessions.ts"
 
 /** What the gateway can be set to beside its services. */
 export interface Options {
-  /** How long any request may take. */
+  /** How long any request may take; less where its caller says that it waits less. */
   readonly requestDeadline: Duration.Input
   /** How errors are written. */
   readonly errorFormat: Problem.Format
@@ -36,7 +36,7 @@ export const layer = ({ errorFormat, requestDeadline, trustedProxies }: Options)
       CacheHealth.route,
       Problem.layer({ format: errorFormat }),
       bodyLimit,
-      deadline(requestDeadline)
+      RequestDeadline.layer({ atMost: requestDeadline })
     ),
     {
       disableLogger: true,
@@ -71,10 +71,3 @@ const bodyLimit = HttpRouter.middleware(
     Effect.provideService(handler, HttpIncomingMessage.MaxBodySize, maxBodySize),
   { global: true }
 )
-
-const deadline = (duration: Duration.Input) =>
-  HttpRouter.middleware(
-    <E, R>(handler: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R>) =>
-      Deadline.within(handler, duration),
-    { global: true }
-  )
