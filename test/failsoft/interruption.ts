@@ -54,10 +54,10 @@ export class World implements Scheduler.Scheduler {
   readonly executionMode = "async"
   readonly clock = new HandClock()
   /** Without loggers, for a run is repeated hundreds of times. */
-  private readonly context = Context.make(Clock.Clock, this.clock).pipe(
+  readonly context = Context.make(Clock.Clock, this.clock).pipe(
     Context.add(References.CurrentLoggers, new Set())
   )
-  private readonly tasks: Array<() => void> = []
+  protected readonly tasks: Array<() => void> = []
   private readonly passes = new WeakMap<object, number>()
   private yieldsAtEachStep = false
   yields = 0
@@ -119,7 +119,7 @@ export class World implements Scheduler.Scheduler {
         fiber.interruptUnsafe()
         continue
       }
-      const task = this.tasks.shift()
+      const task = this.nextTask()
       if (task !== undefined) {
         task()
         continue
@@ -132,8 +132,12 @@ export class World implements Scheduler.Scheduler {
   }
 
   /** Lets whatever is ready run, without moving time. */
-  private settle(): void {
-    for (let task = this.tasks.shift(); task !== undefined; task = this.tasks.shift()) task()
+  protected settle(): void {
+    for (let task = this.nextTask(); task !== undefined; task = this.nextTask()) task()
+  }
+
+  protected nextTask(): (() => void) | undefined {
+    return this.tasks.shift()
   }
 }
 

@@ -6,6 +6,7 @@
 import type * as Circuit from "../../../packages/failsoft/src/state/Circuit.ts"
 import type { Outcome } from "../../../packages/failsoft/src/state/Outcome.ts"
 import type { Trip } from "../../../packages/failsoft/src/state/Trip.ts"
+import { type Draw, drawFrom } from "../draw.ts"
 import { ReferenceCircuit } from "./referenceCircuit.ts"
 
 /** The module under test. */
@@ -72,32 +73,6 @@ export class WrongHistory extends Error {
       `${problem}\nseed ${seed}, config ${JSON.stringify(config)}\n${steps.map((step, index) => `${index + 1}. ${step}`).join("\n")}`
     )
     this.name = "WrongHistory"
-  }
-}
-
-interface Draw {
-  /** A number from 0 up to 1. */
-  readonly next: () => number
-  readonly integer: (from: number, to: number) => number
-  readonly chance: (probability: number) => boolean
-  readonly pick: <A>(from: ReadonlyArray<A>) => A
-}
-
-/** Mulberry32: small, fast, and the same on every machine. */
-const drawFrom = (seed: number): Draw => {
-  let state = seed | 0
-  const next = (): number => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296
-  }
-  const integer = (from: number, to: number): number => from + Math.floor(next() * (to - from + 1))
-  return {
-    next,
-    integer,
-    chance: (probability) => next() < probability,
-    pick: (from) => from[integer(0, from.length - 1)]!
   }
 }
 

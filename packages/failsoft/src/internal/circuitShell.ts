@@ -16,7 +16,7 @@ import type { ServiceUnavailable } from "../ServiceUnavailable.ts"
 import * as Circuit from "../state/Circuit.ts"
 import type { Watch } from "../state/Trip.ts"
 import * as admission from "./admission.ts"
-import { announce, type Override, reject, type Shell, tellRejections } from "./circuitTell.ts"
+import { announce, type Override, reject, type Shell, tell, tellUntold } from "./circuitTell.ts"
 import { monotonicMillis, wallMillis } from "./clock.ts"
 
 export { make, type Shell } from "./circuitTell.ts"
@@ -92,7 +92,7 @@ const end = (shell: Shell, override: Override): Effect.Effect<void> =>
     Effect.withFiber((fiber) => {
       if (shell.override !== override) return Effect.void
       shell.override = undefined
-      return shell.emit({
+      return tell(shell, {
         _tag: "OverrideEnded",
         policy: shell.name,
         atMillis: wallMillis(fiber),
@@ -113,7 +113,7 @@ export const override = (
     Effect.withFiber((fiber) => {
       shell.override = { mode, reason, untilMillis: monotonicMillis(fiber) + ttlMillis, wouldHaveRejected: 0 }
       shell.rejection.atMillis = Number.NaN
-      return shell.emit({
+      return tell(shell, {
         _tag: "CircuitOverridden",
         policy: shell.name,
         atMillis: wallMillis(fiber),
@@ -134,10 +134,7 @@ export const reset = (shell: Shell): Effect.Effect<void> =>
       shell.counters.failuresInARow = 0
       const event = { _tag: "CircuitReset", policy: shell.name, atMillis: wallMillis(fiber) } as const
       PubSub.publishUnsafe(shell.hub, [event])
-      const told = shell.emit(event)
-      return shell.rejection.untold === 0
-        ? told
-        : Effect.andThen(told, tellRejections(shell, fiber, monotonicMillis(fiber)))
+      return Effect.andThen(tell(shell, event), tellUntold(shell, fiber))
     })
   )
 
@@ -149,18 +146,15 @@ const take = (
   shell: Shell,
   fiber: Fiber.Fiber<unknown, unknown>
 ): Effect.Effect<admission.Taken<Circuit.Permit>, ServiceUnavailable> =>
-  Effect.suspend(() => {
+  Effect.suspend((): Effect.Effect<admission.Taken<Circuit.Permit>, ServiceUnavailable> => {
     const nowMillis = monotonicMillis(fiber)
-    return Effect.flatMap(
-      Ref.modify(shell.state, Circuit.admit(shell.config, nowMillis)),
-      (result): Effect.Effect<admission.Taken<Circuit.Permit>, ServiceUnavailable> =>
-        result._tag === "Rejected"
-          ? refuse(shell, fiber, nowMillis, result)
-          : Effect.succeed({
-              permit: result.permit,
-              announce: result.transition === undefined ? undefined : announce(shell, result.transition)
-            })
-    )
+    const [result, next] = Circuit.admit(shell.config, nowMillis)(Ref.getUnsafe(shell.state))
+    if (result._tag === "Rejected") return refuse(shell, fiber, nowMillis, result)
+    MutableRef.set(shell.state.ref, next)
+    return Effect.succeed({
+      permit: result.permit,
+      announce: result.transition === undefined ? undefined : announce(shell, fiber, result.transition)
+    })
   })
 
 const settle = <A, E>(
@@ -181,7 +175,7 @@ const settle = <A, E>(
   // At once and not by `Ref.modify`, whose step would cost every call that a window takes in more than the window does.
   const [transition, next] = Circuit.settle(shell.config, permit, told, nowMillis)(circuit)
   if (next !== circuit) MutableRef.set(shell.state.ref, next)
-  return transition === undefined ? undefined : announce(shell, transition)
+  return transition === undefined ? undefined : announce(shell, fiber, transition)
 }
 
 /** A classification that throws must not change what the caller gets, so the default one takes its place. */

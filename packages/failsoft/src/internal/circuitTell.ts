@@ -48,6 +48,8 @@ export interface Shell {
   }
   /** What a person has set; it is over at `untilMillis`, though no call may have found that out yet. */
   override: Override | undefined
+  /** What is still to be told, in the order in which it happened, and whether a fiber is telling it. */
+  readonly outbox: { readonly steps: Array<Effect.Effect<void>>; isBeingTold: boolean }
   startProber: ((openedGeneration: number) => Effect.Effect<unknown>) | undefined
 }
 
@@ -74,6 +76,7 @@ export const make = (
     toldAtMillis: Number.NEGATIVE_INFINITY
   },
   override: undefined,
+  outbox: { steps: [], isBeingTold: false },
   startProber: undefined
 })
 
@@ -115,7 +118,7 @@ export const reject = (
   return Effect.andThen(Effect.uninterruptible(tell), rejection.result)
 }
 
-export const tellRejections = (
+const tellRejections = (
   shell: Shell,
   fiber: Fiber.Fiber<unknown, unknown>,
   nowMillis: number
@@ -132,25 +135,50 @@ export const tellRejections = (
   })
 }
 
-/** Tells of a transition. */
-export const announce = (shell: Shell, transition: Circuit.Transition): Effect.Effect<void> =>
-  Effect.withFiber((fiber) => {
-    const event = eventOf(shell, transition, wallMillis(fiber))
-    PubSub.publishUnsafe(shell.hub, [event])
-    const told = shell.emit(event)
-    switch (transition.to) {
-      case "open":
-        return shell.startProber === undefined
-          ? told
-          : Effect.andThen(shell.startProber(transition.generation), told)
-      case "half_open":
-        return told
-      case "closed":
-        return shell.rejection.untold === 0
-          ? told
-          : Effect.andThen(told, tellRejections(shell, fiber, monotonicMillis(fiber)))
-    }
-  })
+/**
+ * Takes note of an event in the moment of the change that it tells of; the result is the step that tells it.
+ *
+ * A fiber may have to wait between the two while others change the circuit further. So one fiber tells at a time, and
+ * tells all there is: else those who listen could hear last of what was not last.
+ */
+export const tell = (
+  shell: Shell,
+  event: CircuitEvent.Transition | CircuitEvent.Intervention,
+  more: Effect.Effect<unknown> = Effect.void
+): Effect.Effect<void> => {
+  const { outbox } = shell
+  outbox.steps.push(Effect.andThen(more, shell.emit(event)))
+  const next = (): Effect.Effect<void> => {
+    const step = outbox.steps.shift()
+    outbox.isBeingTold = step !== undefined
+    return step === undefined ? Effect.void : Effect.flatMap(step, next)
+  }
+  return Effect.suspend(() => (outbox.isBeingTold ? Effect.void : next()))
+}
+
+/** Takes note of a transition; the result is the step that tells of it. */
+export const announce = (
+  shell: Shell,
+  fiber: Fiber.Fiber<unknown, unknown>,
+  transition: Circuit.Transition
+): Effect.Effect<void> => {
+  const event = eventOf(shell, transition, wallMillis(fiber))
+  PubSub.publishUnsafe(shell.hub, [event])
+  switch (transition.to) {
+    case "open":
+      return tell(shell, event, shell.startProber?.(transition.generation))
+    case "half_open":
+      return tell(shell, event)
+    case "closed":
+      return Effect.andThen(tell(shell, event), tellUntold(shell, fiber))
+  }
+}
+
+/** Tells of the rejections that were not told of yet, if there are any. */
+export const tellUntold = (shell: Shell, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void> =>
+  Effect.suspend(() =>
+    shell.rejection.untold === 0 ? Effect.void : tellRejections(shell, fiber, monotonicMillis(fiber))
+  )
 
 const eventOf = (shell: Shell, transition: Circuit.Transition, atMillis: number): PolicyEvent.Transition => {
   const policy = shell.name
