@@ -178,17 +178,26 @@ const settle = <A, E>(
   return transition === undefined ? undefined : announce(shell, fiber, transition)
 }
 
-/** A classification that throws must not change what the caller gets, so the default one takes its place. */
+/** A classification that throws, or answers what is no outcome, must not change what the caller gets: the default decides. */
 const outcomeOf = <A, E>(
   exit: Exit.Exit<A, E>,
   classify: (exit: Exit.Exit<A, E>) => Outcome.Outcome
 ): Outcome.Outcome => {
   try {
-    return classify(exit)
+    const outcome = classify(exit)
+    if (isOutcome(outcome)) return outcome
   } catch {
-    return Outcome.fromExit(exit)
+    // The default one throws only at an error that throws when it is looked at.
+    if (classify === Outcome.fromExit) return Outcome.failure()
   }
+  return outcomeOf(exit, Outcome.fromExit)
 }
+
+const isOutcome = (outcome: Outcome.Outcome): boolean =>
+  outcome._tag === "Success" ||
+  outcome._tag === "Ignored" ||
+  (outcome._tag === "Failure" &&
+    (outcome.retryAfterMillis === undefined || typeof outcome.retryAfterMillis === "number"))
 
 const count = (shell: Shell, fiber: Fiber.Fiber<unknown, unknown>, outcome: Outcome.Outcome): void => {
   switch (outcome._tag) {
