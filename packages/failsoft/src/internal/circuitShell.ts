@@ -92,13 +92,14 @@ const end = (shell: Shell, override: Override): Effect.Effect<void> =>
     Effect.withFiber((fiber) => {
       if (shell.override !== override) return Effect.void
       shell.override = undefined
-      return tell(shell, {
+      const ended = tell(shell, {
         _tag: "OverrideEnded",
         policy: shell.name,
         atMillis: wallMillis(fiber),
         mode: override.mode,
         wouldHaveRejected: override.wouldHaveRejected
       })
+      return override.mode === "open" ? Effect.andThen(ended, tellUntold(shell, fiber)) : ended
     })
   )
 
