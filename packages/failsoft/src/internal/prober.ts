@@ -3,6 +3,7 @@ import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
@@ -37,6 +38,7 @@ export const make = <R>(
       }),
       classify
     )
+    let prober: Fiber.Fiber<unknown> | undefined
     return (openedGeneration) => {
       // Half-open is the generation after the opening; any later one belongs to another opening.
       const isOver = Effect.sync(() => {
@@ -67,7 +69,14 @@ export const make = <R>(
         ),
         // The fiber is the breaker's: the call that opened the circuit has a deadline and a span of its own.
         Effect.updateContext((_: Context.Context<never>) => context),
-        Effect.forkIn(scope)
+        Effect.forkIn(scope),
+        // The one before may sleep on for as long as its opening was meant to last, or until its next round.
+        Effect.tap((started) =>
+          Effect.sync(() => {
+            prober?.interruptUnsafe()
+            prober = started
+          })
+        )
       )
     }
   })
