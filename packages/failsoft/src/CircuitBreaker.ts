@@ -357,9 +357,12 @@ const replay = (
     const delays: Array<number> = []
     let nowMillis = 0
     while (delays.length < maxOpenings) {
-      const next = yield* Effect.exit(step(nowMillis, delays.length + 1))
+      const next = yield* Effect.suspend(() => step(nowMillis, delays.length + 1)).pipe(
+        Effect.map(([, delay]) => Duration.toMillis(delay)),
+        Effect.exit
+      )
       if (Exit.isFailure(next)) break
-      const delayMillis = Math.min(Duration.toMillis(next.value[1]), maxOpenMillis)
+      const delayMillis = Math.min(next.value, maxOpenMillis)
       nowMillis += delayMillis
       delays.push(delayMillis)
     }

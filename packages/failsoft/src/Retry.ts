@@ -276,7 +276,12 @@ const isTransient = <A, E, R>({ call, shell }: Run<A, E, R>, error: E): boolean 
   ) {
     return false
   }
-  return (call.isTransient ?? shell.isTransient)(error)
+  try {
+    return (call.isTransient ?? shell.isTransient)(error)
+  } catch {
+    // The caller gets the call's own error; one attempt too few does no harm.
+    return false
+  }
 }
 
 const afterFailure = <A, E, R>(
@@ -368,10 +373,11 @@ const waitsOfSchedule = (schedule: Schedule.Schedule<unknown, unknown>): StartWa
     return Effect.map(
       Schedule.toStep(schedule),
       (step) => (_attempt: number, error: unknown) =>
-        Effect.suspend(() =>
-          Effect.map(Effect.exit(step(originMillis + monotonicMillis(fiber), error)), (next) =>
-            Exit.isSuccess(next) ? Duration.toMillis(next.value[1]) : undefined
-          )
+        Effect.suspend(() => step(originMillis + monotonicMillis(fiber), error)).pipe(
+          Effect.map(([, delay]) => Duration.toMillis(delay)),
+          Effect.exit,
+          // A Schedule that throws, or would wait for ever, has ended like one that says so.
+          Effect.map((next) => (Exit.isSuccess(next) && Number.isFinite(next.value) ? next.value : undefined))
         )
     )
   })
