@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Cause, Data, Deferred, Duration, Effect, Exit, Fiber, Schedule, Scope, Stream } from "effect"
+import { Data, Deferred, Duration, Effect, Exit, Fiber, Schedule, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { CircuitBreaker, Health, Outcome, PolicyEvent, ServiceUnavailable } from "failsoft"
 import { circuits } from "./health.ts"
@@ -74,17 +74,6 @@ describe("a closed circuit", () => {
       expect(yield* Effect.exit(breaker.execute(Effect.interrupt)).pipe(Effect.map(Exit.hasInterrupts))).toBe(
         true
       )
-    })
-  )
-
-  it.effect("counts a defect once and raises it again", () =>
-    Effect.gen(function* () {
-      const breaker = yield* brief({ trip: CircuitBreaker.consecutive(2) })
-      const defect = new Error("unexpected")
-      expect(yield* Effect.exit(breaker.execute(Effect.die(defect)))).toEqual(Exit.die(defect))
-      expect(yield* breaker.snapshot).toMatchObject({ state: "closed", counts: { total: 1, failed: 1 } })
-      yield* times(1, breaker.execute(Effect.die(defect)))
-      expect(yield* stateOf(breaker)).toBe("open")
     })
   )
 
@@ -192,25 +181,6 @@ describe("an open circuit", () => {
       ])
     })
   )
-
-  it.effect("is not changed by a call that was admitted before and ends now", () =>
-    Effect.gen(function* () {
-      const { events, made: breaker } = yield* hearing(brief())
-      const ends = yield* Effect.all([Deferred.make<string>(), Deferred.make<never, string>()])
-      const [success, failure] = [
-        yield* start(breaker.execute, ends[0]),
-        yield* start(breaker.execute, ends[1])
-      ]
-      yield* times(1, breaker.execute(refused))
-      yield* TestClock.adjust(500)
-      yield* Deferred.succeed(ends[0], "late")
-      yield* Deferred.fail(ends[1], "late")
-      expect(yield* Fiber.join(success)).toBe("late")
-      expect(yield* Effect.flip(Fiber.join(failure))).toBe("late")
-      expect(yield* breaker.snapshot).toMatchObject({ state: "open", halfOpenIn: Duration.millis(500) })
-      expect(transitionsIn(events)).toEqual(["CircuitOpened"])
-    })
-  )
 })
 
 describe("a half-open circuit", () => {
@@ -250,16 +220,6 @@ describe("a half-open circuit", () => {
     })
   )
 
-  it.effect("opens when a probe dies", () =>
-    Effect.gen(function* () {
-      const breaker = yield* brief()
-      yield* times(1, breaker.execute(refused))
-      yield* TestClock.adjust("1 second")
-      expect(yield* Effect.exit(breaker.execute(Effect.die("defect")))).toEqual(Exit.die("defect"))
-      expect(yield* stateOf(breaker)).toBe("open")
-    })
-  )
-
   it.effect("admits one probe at a time", () =>
     Effect.gen(function* () {
       const breaker = yield* brief()
@@ -287,42 +247,6 @@ describe("a half-open circuit", () => {
       yield* Deferred.succeed(end, "answer")
       yield* Fiber.joinAll(probes)
       expect(yield* stateOf(breaker)).toBe("closed")
-    })
-  )
-
-  it.effect("stays half-open when a probe is interrupted, and the next success counts", () =>
-    Effect.gen(function* () {
-      const { events, made: breaker } = yield* hearing(brief())
-      yield* times(1, breaker.execute(refused))
-      yield* TestClock.adjust("1 second")
-      const probe = yield* start(breaker.execute, yield* Deferred.make())
-      yield* Fiber.interrupt(probe)
-      expect(yield* stateOf(breaker)).toBe("half_open")
-      yield* breaker.execute(answer)
-      expect(yield* stateOf(breaker)).toBe("closed")
-      expect(transitionsIn(events)).toEqual(["CircuitOpened", "CircuitHalfOpened", "CircuitClosed"])
-    })
-  )
-
-  it.effect("is closed by four successes after four ignored errors, and not before", () =>
-    Effect.gen(function* () {
-      const breaker = yield* brief({
-        halfOpen: { successes: 4 },
-        classify: (exit) =>
-          Exit.isFailure(exit) && Cause.squash(exit.cause) === "ignore"
-            ? Outcome.ignored
-            : Outcome.fromExit(exit)
-      })
-      yield* times(1, breaker.execute(refused))
-      yield* TestClock.adjust("1 second")
-      yield* times(4, breaker.execute(Effect.fail("ignore")))
-      yield* times(3, breaker.execute(answer))
-      expect(yield* stateOf(breaker)).toBe("half_open")
-      yield* breaker.execute(answer)
-      expect(yield* breaker.snapshot).toMatchObject({
-        state: "closed",
-        counts: { ignored: 4, successful: 4, rejected: 0 }
-      })
     })
   )
 
