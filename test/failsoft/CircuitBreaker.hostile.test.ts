@@ -71,6 +71,7 @@ const transitionsOfAnOutage = [
 ]
 
 describe("a classification", () => {
+  const pretend = (value: unknown) => value as Outcome.Outcome
   const failing =
     (retryAfterMillis: number): typeof Outcome.fromExit =>
     (exit) => {
@@ -83,8 +84,8 @@ describe("a classification", () => {
     "throws what is no error": () => {
       throw undefined
     },
-    "answers nothing": () => undefined as unknown as Outcome.Outcome,
-    "answers with an unknown tag": () => ({ _tag: "Maybe" }) as unknown as Outcome.Outcome,
+    "answers nothing": () => pretend(undefined),
+    "answers with an unknown tag": () => pretend({ _tag: "Maybe" }),
     "hints at no number": failing(Number.NaN),
     "hints at a time before now": failing(-60_000),
     "hints at the beginning of time": failing(Number.NEGATIVE_INFINITY),

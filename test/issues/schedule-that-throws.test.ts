@@ -10,11 +10,13 @@ const throwing = (): Step => {
   throw new Error("a bug in a schedule")
 }
 
+const noDuration: unknown = undefined
+
 const steps: Record<string, () => Step> = {
   throws: throwing,
   dies: () => Effect.die("a bug in a schedule"),
   "is interrupted": () => Effect.interrupt,
-  "answers what is no step": () => Effect.succeed([0, undefined as unknown as Duration.Duration]),
+  "answers what is no step": () => Effect.succeed([0, noDuration as Duration.Duration]),
   "waits for ever": () => Effect.succeed([0, Duration.infinity])
 }
 
