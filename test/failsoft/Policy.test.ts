@@ -369,12 +369,21 @@ describe("orElse", () => {
 })
 
 describe("stages that are not named", () => {
-  it.effect("are absent: the call is left as it is", () =>
+  it.effect("are absent: the call ends as it would without, and at once", () =>
     Effect.gen(function* () {
       const policy = yield* Policy.make("billing", {})
-      expect(policy.execute(answer)).toBe(answer)
-      expect(policy.executeWith(answer, { retry: false })).toBe(answer)
       expect(policy.breaker).toBeUndefined()
+      for (const exit of [
+        Exit.succeed("answer"),
+        Exit.fail("refused"),
+        Exit.die("defect"),
+        Exit.interrupt(1)
+      ]) {
+        const { at, call } = noting(exit)
+        expect(yield* inTime(call.pipe(policy.execute))).toEqual([exit, 0])
+        expect(yield* inTime(call.pipe(Policy.withPolicy(policy, { retry: false })))).toEqual([exit, 0])
+        expect(at).toEqual([0, 0])
+      }
     })
   )
 })

@@ -5,7 +5,18 @@
  * when nothing else is left to do. All of it is plain calls on one thread, so that a run with an interruption at yield
  * 17 is the same run each time.
  */
-import { Clock, Context, Duration, Effect, type Exit, type Fiber, References, type Scheduler } from "effect"
+import {
+  Clock,
+  Context,
+  Duration,
+  Effect,
+  type Exit,
+  type Fiber,
+  Metric,
+  References,
+  type Scheduler,
+  Scope
+} from "effect"
 
 /** Time that stands still until someone moves it. */
 class HandClock implements Clock.Clock {
@@ -53,10 +64,12 @@ class HandClock implements Clock.Clock {
 export class World implements Scheduler.Scheduler {
   readonly executionMode = "async"
   readonly clock = new HandClock()
-  /** Without loggers, for a run is repeated hundreds of times. */
+  /** Without loggers, for a run is repeated hundreds of times, and with series that nobody shares. */
   readonly context = Context.make(Clock.Clock, this.clock).pipe(
-    Context.add(References.CurrentLoggers, new Set())
+    Context.add(References.CurrentLoggers, new Set()),
+    Context.add(Metric.MetricRegistry, new Map())
   )
+  private readonly scope = Scope.makeUnsafe()
   protected readonly tasks: Array<() => void> = []
   private readonly passes = new WeakMap<object, number>()
   private yieldsAtEachStep = false
@@ -88,9 +101,9 @@ export class World implements Scheduler.Scheduler {
     return exit
   }
 
-  /** As `run`, for effects that succeed. */
-  value<A, E>(effect: Effect.Effect<A, E>): A {
-    return Effect.runSync(this.run(effect))
+  /** As `run`, for effects that succeed. What they make lives as long as the world. */
+  value<A, E>(effect: Effect.Effect<A, E, Scope.Scope>): A {
+    return Effect.runSync(this.run(Scope.provide(effect, this.scope)))
   }
 
   /** Runs an effect that yields before every step and is interrupted at one of the yields. */

@@ -28,9 +28,11 @@ const key = ({ labels, name }: Found): string =>
     .map(([label, value]) => `${label}=${value}`)
     .join()}}`
 
-/** All series with their numbers, under names such as `calls_total{policy=billing,outcome=success}`. */
+/** All counters and gauges with their numbers, under names such as `calls_total{policy=billing,outcome=success}`. */
 export const numbers: Effect.Effect<Readonly<Record<string, number>>> = Effect.map(scrape, (all) =>
-  Object.fromEntries(all.map((series) => [key(series), numberOf(series)]))
+  Object.fromEntries(
+    all.filter(({ state }) => !("sum" in state)).map((series) => [key(series), numberOf(series)])
+  )
 )
 
 /** As `numbers`, but only what is not 0. */

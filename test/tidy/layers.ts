@@ -14,7 +14,8 @@ const layers = {
     "PolicyEvent",
     "Served",
     "Metrics",
-    "Health"
+    "Health",
+    "Spans"
   ],
   shell: ["internal/*"],
   policies: [] as Array<string>, // every module that no other layer names

@@ -147,7 +147,9 @@ export const makingFailsWithAnInvalidOptionAlone = (): void => {
   expectTypeOf(CircuitBreaker.make({ name: "billing" })).toEqualTypeOf<
     Effect.Effect<CircuitBreaker.CircuitBreaker, InvalidOption, Scope.Scope>
   >()
-  expectTypeOf(Retry.make({ name: "billing" })).toEqualTypeOf<Effect.Effect<Retry.Retry, InvalidOption>>()
+  expectTypeOf(Retry.make({ name: "billing" })).toEqualTypeOf<
+    Effect.Effect<Retry.Retry, InvalidOption, Scope.Scope>
+  >()
   expectTypeOf(Policy.make("billing", {})).toEqualTypeOf<
     Effect.Effect<Policy.Policy, InvalidOption, Scope.Scope>
   >()

@@ -49,6 +49,7 @@ import * as Stream from "effect/Stream"
 import type * as Take from "effect/Take"
 import * as Health from "./Health.ts"
 import type { InvalidOption } from "./InvalidOption.ts"
+import * as circuitMetrics from "./internal/circuitMetrics.ts"
 import * as circuitShell from "./internal/circuitShell.ts"
 import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct } from "./internal/config.ts"
 import * as options from "./internal/options.ts"
@@ -176,6 +177,7 @@ export const make: <R = never>(
 
   const snapshot = Effect.withFiber((fiber) => Effect.succeed(circuitShell.snapshot(shell, fiber)))
   yield* Health.register({ _tag: "Circuit", name, circuit: snapshot })
+  yield* circuitMetrics.register(shell)
   return {
     name,
     execute: (self) => circuitShell.execute(shell, self, classifyByDefault),

@@ -58,6 +58,7 @@ import type { InvalidOption } from "./InvalidOption.ts"
 import * as builder from "./internal/builder.ts"
 import { switched } from "./internal/members.ts"
 import * as options from "./internal/options.ts"
+import * as Metrics from "./Metrics.ts"
 import * as Outcome from "./Outcome.ts"
 import { Misconfigured, ServiceUnavailable } from "./ServiceUnavailable.ts"
 
@@ -236,10 +237,22 @@ const make = Effect.fnUntraced(function* <I, S extends object, E, R, E2, R2>(
     layer: given.primary,
     recovery: given.recovery ?? defaultRecovery
   })
-  yield* Health.register({ _tag: "Layer", name, layer: snapshotOf(name, breaker, primary) })
+  const snapshot = snapshotOf(name, breaker, primary)
+  yield* Health.register({ _tag: "Layer", name, layer: snapshot })
+  const answers = { degraded: 0 }
+  yield* Metrics.register(name, [
+    Metrics.series(Metrics.degraded, {}, (_, context) =>
+      Effect.runSyncWith(context)(snapshot).degraded ? 1 : 0
+    ),
+    Metrics.series(Metrics.fallbacks, { source: "local" }, () => answers.degraded)
+  ])
   yield* primary.started
 
-  const from = switchOf(degraded, primary.service, breaker, isBy(given.failover))
+  const answerLocally = <A, E, R>(f: (service: S) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
+    answers.degraded++
+    return f(degraded)
+  }
+  const from = switchOf(degraded, answerLocally, primary.service, breaker, isBy(given.failover))
   const { guard = {} } = given
   const guarded = new Map(Reflect.ownKeys(guard).map((member) => [member, guard[member]?.(from)]))
   return switched({ degraded, present: () => primary.service() ?? degraded, run: from.run }, guarded)
@@ -281,6 +294,8 @@ const makeBreaker = (
     classify: given?.classify ?? Outcome.fromError(isUnavailable)
   }).pipe(
     options.ofStage("breaker"),
+    // Nor does it count fallbacks: the Layer does, whether the circuit rejected a call or there was no primary yet.
+    Effect.provideService(Metrics.CountedAround, [{ entry: Metrics.fallbacks, labels: {} }]),
     Effect.updateContext((context: Context.Context<Scope.Scope>) => Context.omit(Health.Health)(context))
   )
 
@@ -295,7 +310,7 @@ const snapshotOf = <S>(
       name,
       enabled: true,
       built,
-      degraded: !built || circuit.state !== "closed",
+      degraded: !built || Health.stateForCalls(circuit) !== "closed",
       sinceMillis: primary.sinceMillis(),
       circuit
     }
@@ -303,6 +318,7 @@ const snapshotOf = <S>(
 
 const switchOf = <S>(
   degraded: S,
+  answerLocally: Switch<S>["run"],
   primary: () => S | undefined,
   breaker: CircuitBreaker.CircuitBreaker,
   failsOver: Predicate
@@ -313,7 +329,7 @@ const switchOf = <S>(
   run: <A, E, R>(f: (service: S) => Effect.Effect<A, E, R>) =>
     Effect.suspend((): Effect.Effect<A, E, R> => {
       const service = primary()
-      if (service === undefined) return f(degraded)
+      if (service === undefined) return answerLocally(f)
       let wasSent = false
       const call = Effect.suspend(() => {
         wasSent = true
@@ -322,10 +338,12 @@ const switchOf = <S>(
       // Whatever fails before the call was sent is this circuit's rejection; afterwards the same error is the primary's own.
       const isRejection = (_: E | ServiceUnavailable): _ is ServiceUnavailable => !wasSent
       return breaker.execute(call).pipe(
-        Effect.catchIf(isRejection, (rejection) => breaker.orElse(() => f(degraded))(Effect.fail(rejection))),
+        Effect.catchIf(isRejection, (rejection) =>
+          breaker.orElse(() => answerLocally(f))(Effect.fail(rejection))
+        ),
         Effect.catchIf(
           (error) => wasSent && failsOver(error),
-          () => f(degraded)
+          () => answerLocally(f)
         )
       )
     })

@@ -70,6 +70,17 @@ export interface CircuitSnapshot {
   readonly halfOpenIn: Duration.Duration | undefined
 }
 
+/**
+ * The state as calls find it. Under an override to `observe` that is `closed`: they run, whatever the rules come to.
+ */
+export const stateForCalls = ({
+  override,
+  state
+}: {
+  readonly state: CircuitState
+  readonly override: { readonly mode: OverrideMode } | undefined
+}): CircuitState => (override?.mode === "observe" ? "closed" : state)
+
 /** What a degradable Layer looks like at one moment. */
 export interface LayerSnapshot {
   readonly name: string

@@ -245,9 +245,7 @@ export type Histogram = Rules.Histogram
 export type Source<T extends Type> = T extends "histogram" ? Histogram : Reader
 
 /** One series of a policy, and where its numbers are. */
-export interface Series {
-  readonly entry: Entry
-  readonly labels: Readonly<Record<string, string>>
+export interface Series extends Some {
   readonly source: Reader | Histogram
 }
 
@@ -271,26 +269,51 @@ export const each = <T extends Type, const L extends Labels>(
     )
     .map((labels) => ({ entry, labels, source: source(labels as LabelValues<L>) }))
 
+const boundaries = new Map(catalogue.map((entry) => [entry, Rules.boundariesOf(entry.boundaries)]))
+
 /** An empty histogram for an entry. */
-export const durations = ({ boundaries }: Entry<"histogram">): Histogram => Rules.make(boundaries)
+export const durations = (entry: Entry<"histogram">): Histogram => empty(entry)
+
+const empty = (entry: Entry): Histogram =>
+  Rules.make(boundaries.get(entry) ?? Rules.boundariesOf(entry.boundaries))
 
 /** Counts one duration, in milliseconds. Allocates nothing. */
 export const record: (histogram: Histogram, millis: number) => void = Rules.record
 
+/** Some series of an entry: those that have these labels, whatever others they have. */
+export interface Some {
+  readonly entry: Entry
+  readonly labels: Readonly<Record<string, string>>
+}
+
 /**
- * Whether what is being made is a part of something that counts its calls itself, as the stages of a `Policy` are. A part
- * publishes its own series and leaves out `calls`, `callDuration`, the first `attempts` and `fallbacks`.
+ * Series that something around what is being made counts itself, as a `Policy` counts the calls that its stages see again.
+ * `register` leaves them out. None by default.
  */
-export const IsPart: Context.Reference<boolean> = Context.Reference("failsoft/Metrics/IsPart", {
-  defaultValue: () => false
-})
+export const CountedAround: Context.Reference<ReadonlyArray<Some>> = Context.Reference(
+  "failsoft/Metrics/CountedAround",
+  { defaultValue: (): ReadonlyArray<Some> => [] }
+)
+
+/** Whether `register` would leave a series out: then nothing need be counted for it. */
+export const isCountedAround = <const L extends Labels>(
+  entry: Entry<Type, L>,
+  labels: NoInfer<LabelValues<L>>
+): Effect.Effect<boolean> => Effect.map(CountedAround, (around) => isAmong(around, { entry, labels }))
+
+const isAmong = (around: ReadonlyArray<Some>, { entry, labels }: Some): boolean =>
+  around.some(
+    (some) =>
+      some.entry === entry && Object.entries(some.labels).every(([label, value]) => labels[label] === value)
+  )
 
 /** How many names have series of their own, for each owner label of a registry. */
 const maxNames = 100
 
 /**
  * Publishes series under the name of a policy, Layer or cache, in the registry of the present context, for as long as the
- * scope lives. `Metric.CurrentMetricAttributes` of that context are added as labels.
+ * scope lives. `Metric.CurrentMetricAttributes` of that context are added as labels, but for those that have the name of a label
+ * of the catalogue.
  */
 export const register = (
   name: string,
@@ -332,22 +355,28 @@ const bookOf = (registry: Metric.MetricRegistry): Book => {
 
 const join = (context: Context.Context<never>, name: string, given: ReadonlyArray<Series>): Leave => {
   const registry = Context.get(context, Metric.MetricRegistry)
+  const around = Context.get(context, CountedAround)
+  const attributes = Object.entries(Context.get(context, Metric.CurrentMetricAttributes))
+    .filter(([attribute]) => !ownLabels.has(attribute))
+    .sort(([one], [other]) => (one < other ? -1 : 1))
+  const kept = Context.make(Metric.MetricRegistry, registry).pipe(
+    Context.add(Metric.CurrentMetricAttributes, Object.fromEntries(attributes))
+  )
   const { places, published } = bookOf(registry)
-  const leaves = given.map(({ entry, labels, source }): Leave => {
-    const attributes = { [entry.owner]: Places.take(places[entry.owner], name), ...labels }
-    const around = { ...Context.get(context, Metric.CurrentMetricAttributes), ...attributes }
-    const key = JSON.stringify([entry.name, Object.entries(around).sort(([a], [b]) => (a < b ? -1 : 1))])
-    const own = Context.make(Metric.MetricRegistry, registry).pipe(
-      Context.add(Metric.CurrentMetricAttributes, around)
-    )
-    const series = published.get(key) ?? publish(entry, attributes, own)
+  const leaves = given.flatMap((part): Leave | [] => {
+    if (isAmong(around, part)) return []
+    const { entry, labels } = part
+    const place = Places.take(places[entry.owner], name)
+    const values = Object.keys(entry.labels).map((label) => labels[label])
+    const key = JSON.stringify([entry.name, place, values, attributes])
+    const series = published.get(key) ?? publish(entry, { [entry.owner]: place, ...labels }, kept)
     published.set(key, series)
-    const part = { entry, labels, source }
-    series.parts.add(part)
+    const member = { ...part }
+    series.parts.add(member)
     return (context) => {
-      series.parts.delete(part)
+      series.parts.delete(member)
       Places.leave(places[entry.owner], name)
-      if (series.parts.size > 0) return series.keep(part, context)
+      if (series.parts.size > 0) return series.keep(member, context)
       series.registration.remove()
       published.delete(key)
     }
@@ -356,6 +385,8 @@ const join = (context: Context.Context<never>, name: string, given: ReadonlyArra
     for (const leave of leaves) leave(context)
   }
 }
+
+const ownLabels = new Set(catalogue.flatMap(({ labels, owner }) => [owner, ...Object.keys(labels)]))
 
 const publish = (
   entry: Entry,
@@ -366,15 +397,10 @@ const publish = (
   const options = { description: entry.help, attributes, boundaries: entry.boundaries }
   const hooks = { update: constVoid, modify: constVoid }
   if (entry.type === "histogram") {
-    const departed = Rules.make(entry.boundaries)
-    const get = () => {
-      const sum = Rules.make(entry.boundaries)
-      Rules.add(sum, departed)
-      for (const { source } of parts) if (typeof source !== "function") Rules.add(sum, source)
-      return Rules.read(sum)
-    }
-    const keep = ({ source }: Series) => {
-      if (typeof source !== "function") Rules.add(departed, source)
+    let departed: Histogram | undefined
+    const get = () => Rules.read(sumOf(entry, departed, parts))
+    const keep = (part: Series) => {
+      departed = sumOf(entry, departed, [part])
     }
     const metric = Metric.histogram(entry.name, options)
     return { parts, keep, registration: Metric.registerUnsafe(metric, context, { ...hooks, get }) }
@@ -382,23 +408,31 @@ const publish = (
   if (entry.type === "counter") {
     let departed = 0
     const get = (scrape: Context.Context<never>) => ({
-      count: readAll(parts, scrape).reduce((sum, value) => sum + value, departed),
+      count: total(readAll(parts, scrape), departed),
       incremental: true
     })
     const keep = (part: Series, context: Context.Context<never>) => {
-      departed = readAll([part], context).reduce((sum, value) => sum + value, departed)
+      departed = total(readAll([part], context), departed)
     }
     const metric = Metric.counter(entry.name, { ...options, incremental: true })
     return { parts, keep, registration: Metric.registerUnsafe(metric, context, { ...hooks, get }) }
   }
   const get = (scrape: Context.Context<never>) => {
     const values = readAll(parts, scrape)
-    return {
-      value: entry.several === "least" ? Math.min(...values) : values.reduce((sum, value) => sum + value, 0)
-    }
+    return { value: entry.several === "least" ? Math.min(...values) : total(values, 0) }
   }
   const metric = Metric.gauge(entry.name, options)
   return { parts, keep: constVoid, registration: Metric.registerUnsafe(metric, context, { ...hooks, get }) }
+}
+
+const total = (values: ReadonlyArray<number>, from: number): number =>
+  values.reduce((sum, value) => sum + value, from)
+
+const sumOf = (entry: Entry, from: Histogram | undefined, parts: Iterable<Series>): Histogram => {
+  const sum = empty(entry)
+  if (from !== undefined) Rules.add(sum, from)
+  for (const { source } of parts) if (typeof source !== "function") Rules.add(sum, source)
+  return sum
 }
 
 const readAll = (parts: Iterable<Series>, context: Context.Context<never>): ReadonlyArray<number> => {

@@ -44,7 +44,9 @@ import type * as Scope from "effect/Scope"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
 import * as Deadline from "./Deadline.ts"
 import type { InvalidOption } from "./InvalidOption.ts"
+import * as meters from "./internal/meter.ts"
 import * as options from "./internal/options.ts"
+import * as Metrics from "./Metrics.ts"
 import type * as Outcome from "./Outcome.ts"
 import { PolicyConfig } from "./PolicyConfig.ts"
 import * as Retry from "./Retry.ts"
@@ -119,12 +121,15 @@ export const make: <R = never>(
   const breaker =
     given.breaker === undefined
       ? undefined
-      : yield* options.ofStage("breaker")(CircuitBreaker.make({ ...given.breaker, ...switchedOff, name }))
+      : yield* part("breaker", CircuitBreaker.make({ ...given.breaker, ...switchedOff, name }))
   const retry =
     given.retry === undefined
       ? undefined
-      : yield* options.ofStage("retry")(Retry.make({ ...given.retry, ...switchedOff, name }))
+      : yield* part("retry", Retry.make({ ...given.retry, ...switchedOff, name }))
+  const meter = isOff ? undefined : yield* meters.make(name)
   const stages: Stages = {
+    meter,
+    classify: given.breaker?.classify,
     retry,
     breaker,
     within: deadline === undefined || isOff ? identity : Deadline.within(Duration.millis(deadline)),
@@ -138,7 +143,10 @@ export const make: <R = never>(
     breaker,
     execute: (self) => execute(stages, self, {}),
     executeWith: (self, call) => execute(stages, self, call),
-    orElse: breaker?.orElse ?? ((fallback) => ServiceUnavailable.orElse(fallback))
+    orElse: (fallback) => {
+      const answer = meter === undefined ? fallback : meters.answering(meter, fallback)
+      return breaker === undefined ? ServiceUnavailable.orElse(answer) : breaker.orElse(answer)
+    }
   } satisfies Policy
 })
 
@@ -197,7 +205,17 @@ export const withPolicy: {
   ): Effect.Effect<A, E | ServiceUnavailable, R> => policy.executeWith(self, call ?? {})
 )
 
+/** Makes a stage, which leaves it to the policy to count calls. */
+const part = <A, R>(
+  stage: string,
+  made: Effect.Effect<A, InvalidOption, R>
+): Effect.Effect<A, InvalidOption, R> =>
+  Effect.provideService(options.ofStage(stage)(made), Metrics.CountedAround, meters.counted)
+
 interface Stages {
+  readonly meter: meters.Meter | undefined
+  /** What the ends of calls mean, unless a call says otherwise. */
+  readonly classify: CircuitBreaker.Options["classify"]
   readonly retry: Retry.Retry | undefined
   readonly breaker: CircuitBreaker.CircuitBreaker | undefined
   readonly within: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
@@ -205,7 +223,17 @@ interface Stages {
 }
 
 const execute = <A, E, R>(
-  { attempt, breaker, retry, within }: Stages,
+  stages: Stages,
+  self: Effect.Effect<A, E, R>,
+  call: CallOptions<A, E>
+): Effect.Effect<A, E | ServiceUnavailable, R> => {
+  const { meter } = stages
+  const staged = stages.within(tried(stages, self, call))
+  return meter === undefined ? staged : meters.measure(meter, staged, call.classify ?? stages.classify)
+}
+
+const tried = <A, E, R>(
+  { attempt, breaker, retry }: Stages,
   self: Effect.Effect<A, E, R>,
   call: CallOptions<A, E>
 ): Effect.Effect<A, E | ServiceUnavailable, R> => {
@@ -216,13 +244,11 @@ const execute = <A, E, R>(
       : call.classify === undefined
         ? breaker.execute(timed)
         : breaker.executeWith(timed, call.classify)
-  if (retry === undefined || call.retry === false) return within(guarded)
-  return within(
-    retry.executeWith(guarded, {
-      stopWhen: breaker?.isOpen,
-      isTransient: isTransientOf(call.isTransient)
-    })
-  )
+  if (retry === undefined || call.retry === false) return guarded
+  return retry.executeWith(guarded, {
+    stopWhen: breaker?.isOpen,
+    isTransient: isTransientOf(call.isTransient)
+  })
 }
 
 /** The retry judges what policies fail with by itself, so only the call's own errors get here. */

@@ -25,7 +25,7 @@
  * const program = Effect.gen(function* () {
  *   const retry = yield* Retry.make({ name: "search", attempts: 3, schedule: Retry.exponential({ base: "1 millis" }) })
  *   return yield* flaky.pipe(retry.execute)
- * })
+ * }).pipe(Effect.scoped)
  *
  * await Effect.runPromise(program) // => "ok"
  * ```
@@ -35,17 +35,18 @@ import type * as ConfigProvider from "effect/ConfigProvider"
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
-import * as Random from "effect/Random"
-import * as Schedule from "effect/Schedule"
+import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
 import * as Deadline from "./Deadline.ts"
 import type { InvalidOption } from "./InvalidOption.ts"
-import { monotonicMillis, wallMillis } from "./internal/clock.ts"
+import { wallMillis } from "./internal/clock.ts"
 import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct, ConfigWord } from "./internal/config.ts"
 import * as options from "./internal/options.ts"
+import { type Exponential, type StartWaits, waitsOf } from "./internal/waits.ts"
+import * as Metrics from "./Metrics.ts"
 import * as Outcome from "./Outcome.ts"
 import * as PolicyEvent from "./PolicyEvent.ts"
 import {
@@ -57,7 +58,10 @@ import {
   UnavailableReason,
   Unsupported
 } from "./ServiceUnavailable.ts"
-import * as Backoff from "./state/Backoff.ts"
+import * as Spans from "./Spans.ts"
+import type * as Backoff from "./state/Backoff.ts"
+
+export type { Exponential } from "./internal/waits.ts"
 
 /** How chance spreads delays: `full` (0 to the backoff), `equal` (half of it to all of it), `decorrelated`, `none`. */
 export type Jitter = Backoff.Jitter
@@ -101,15 +105,6 @@ export interface Retry {
   ) => Effect.Effect<A, E | ServiceUnavailable, R>
 }
 
-/** Waits that grow by a factor and are spread by chance. Made by `exponential`, checked when a retry is made. */
-export interface Exponential {
-  readonly _tag: "Exponential"
-  readonly base: Duration.Input
-  readonly factor: number
-  readonly cap: Duration.Input
-  readonly jitter: Jitter
-}
-
 /**
  * Waits that grow by a factor: 1 s, 2 s, 4 s … by default, each spread by chance.
  *
@@ -132,30 +127,35 @@ export const exponential = (given?: {
 })
 
 /**
- * Makes a retry.
+ * Makes a retry. It lives as long as the scope.
  *
  * Fails with `InvalidOption` when an option is out of its range.
  */
-export const make: (given: Options) => Effect.Effect<Retry, InvalidOption> = Effect.fnUntraced(function* (
-  given: Options
-) {
-  const name = yield* options.name("name", given.name)
-  const shell: Shell = {
-    name,
-    attempts: yield* options.integer(name, "attempts", given.attempts ?? 3, { min: 1, max: 100 }),
-    maxRetryAfterMillis: yield* options.millis(name, "maxRetryAfter", given.maxRetryAfter ?? "30 seconds"),
-    startWaits: yield* waitsOf(name, given.schedule ?? exponential()),
-    isTransient: given.isTransient ?? (() => true),
-    emit: (yield* PolicyEvent.emitter).emit
+export const make: (given: Options) => Effect.Effect<Retry, InvalidOption, Scope.Scope> = Effect.fnUntraced(
+  function* (given: Options) {
+    const name = yield* options.name("name", given.name)
+    const shell: Shell = {
+      name,
+      attempts: yield* options.integer(name, "attempts", given.attempts ?? 3, { min: 1, max: 100 }),
+      maxRetryAfterMillis: yield* options.millis(name, "maxRetryAfter", given.maxRetryAfter ?? "30 seconds"),
+      startWaits: yield* waitsOf(name, given.schedule ?? exponential()),
+      isTransient: given.isTransient ?? (() => true),
+      emit: (yield* PolicyEvent.emitter).emit,
+      counts: { first: 0, retry: 0 },
+      countsFirst: !(yield* Metrics.isCountedAround(Metrics.attempts, { kind: "first" }))
+    }
+    if (given.enabled === false) return { name, execute: (self) => self, executeWith: (self) => self }
+    yield* Metrics.register(name, [
+      Metrics.series(Metrics.attempts, { kind: "first" }, () => shell.counts.first),
+      Metrics.series(Metrics.attempts, { kind: "retry" }, () => shell.counts.retry)
+    ])
+    return {
+      name,
+      execute: (self) => execute(shell, self, {}),
+      executeWith: (self, call) => execute(shell, self, call)
+    }
   }
-  return given.enabled === false
-    ? { name, execute: (self) => self, executeWith: (self) => self }
-    : {
-        name,
-        execute: (self) => execute(shell, self, {}),
-        executeWith: (self, call) => execute(shell, self, call)
-      }
-})
+)
 
 /** A Layer that provides a retry under a key of the application's own. */
 export const layer = <I>(key: Context.Key<I, Retry>, given: Options): Layer.Layer<I, InvalidOption> =>
@@ -230,10 +230,10 @@ interface Shell {
   readonly startWaits: StartWaits
   readonly isTransient: (error: unknown) => boolean
   readonly emit: PolicyEvent.Emitter["emit"]
+  readonly counts: { first: number; retry: number }
+  /** Unless something around this counts the first attempts. */
+  readonly countsFirst: boolean
 }
-
-/** Begins the waits of one call; each step gives the wait after a failed attempt, or `undefined` when there is none. */
-type StartWaits = Effect.Effect<(attempt: number, error: unknown) => Effect.Effect<number | undefined>>
 
 /** One call on its way through its attempts. The waits begin at the first failure: most calls have none. */
 interface Run<A, E, R> {
@@ -246,7 +246,14 @@ const execute = <A, E, R>(
   shell: Shell,
   self: Effect.Effect<A, E, R>,
   call: CallOptions<E>
-): Effect.Effect<A, E | ServiceUnavailable, R> => attempt({ shell, self, call }, 1, shell.startWaits)
+): Effect.Effect<A, E | ServiceUnavailable, R> => {
+  const first = attempt({ shell, self, call }, 1, shell.startWaits)
+  if (!shell.countsFirst) return first
+  return Effect.suspend(() => {
+    shell.counts.first++
+    return first
+  })
+}
 
 const attempt = <A, E, R>(
   run: Run<A, E, R>,
@@ -305,7 +312,13 @@ const afterFailure = <A, E, R>(
       })
     ).pipe(
       Effect.andThen(Effect.sleep(delay)),
-      Effect.andThen(attempt(run, number + 1, Effect.succeed(waits)))
+      Effect.andThen(
+        Effect.withFiber((fiber) => {
+          run.shell.counts.retry++
+          Spans.resent(fiber, number)
+          return attempt(run, number + 1, Effect.succeed(waits))
+        })
+      )
     )
   })
 
@@ -357,50 +370,3 @@ const giveUp = (
       )
     )
   )
-
-const waitsOf = (
-  name: string,
-  schedule: Exponential | Schedule.Schedule<unknown, unknown>
-): Effect.Effect<StartWaits, InvalidOption> =>
-  Schedule.isSchedule(schedule)
-    ? Effect.succeed(waitsOfSchedule(schedule))
-    : waitsOfExponential(name, schedule)
-
-/** A Schedule counts from the wall time at which it begins, and goes on by monotonic time. */
-const waitsOfSchedule = (schedule: Schedule.Schedule<unknown, unknown>): StartWaits =>
-  Effect.withFiber((fiber) => {
-    const originMillis = wallMillis(fiber) - monotonicMillis(fiber)
-    return Effect.map(
-      Schedule.toStep(schedule),
-      (step) => (_attempt: number, error: unknown) =>
-        Effect.suspend(() => step(originMillis + monotonicMillis(fiber), error)).pipe(
-          Effect.map(([, delay]) => Duration.toMillis(delay)),
-          Effect.exit,
-          // A Schedule that throws, or would wait for ever, has ended like one that says so.
-          Effect.map((next) => (Exit.isSuccess(next) && Number.isFinite(next.value) ? next.value : undefined))
-        )
-    )
-  })
-
-const waitsOfExponential = Effect.fnUntraced(function* (name: string, given: Exponential) {
-  const config: Backoff.BackoffConfig = {
-    baseMillis: yield* options.millis(name, "schedule.base", given.base),
-    factor: yield* options.number(name, "schedule.factor", given.factor, { min: 1, max: 10 }),
-    capMillis: yield* options.millis(name, "schedule.cap", given.cap),
-    jitter: yield* options.oneOf(name, "schedule.jitter", given.jitter, [
-      "none",
-      "full",
-      "equal",
-      "decorrelated"
-    ])
-  }
-  const start: StartWaits = Effect.sync(() => {
-    let previousMillis = config.baseMillis
-    return (attempt: number) =>
-      Effect.map(Random.next, (random) => {
-        previousMillis = Backoff.delayMillis(config, attempt, previousMillis, random)
-        return previousMillis
-      })
-  })
-  return start
-})

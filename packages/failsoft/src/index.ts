@@ -27,3 +27,4 @@ export {
   UnavailableReason,
   Unsupported
 } from "./ServiceUnavailable.ts"
+export * as Spans from "./Spans.ts"

@@ -13,6 +13,7 @@ import * as Ref from "effect/Ref"
 import type * as Health from "../Health.ts"
 import * as Outcome from "../Outcome.ts"
 import type { ServiceUnavailable } from "../ServiceUnavailable.ts"
+import * as Spans from "../Spans.ts"
 import * as Circuit from "../state/Circuit.ts"
 import type { Watch } from "../state/Trip.ts"
 import * as admission from "./admission.ts"
@@ -129,10 +130,15 @@ export const override = (
 export const reset = (shell: Shell): Effect.Effect<void> =>
   Effect.uninterruptible(
     Effect.withFiber((fiber) => {
-      const { generation } = Ref.getUnsafe(shell.state)
-      MutableRef.set(shell.state.ref, Circuit.initial(shell.config, generation + 1))
+      const circuit = Ref.getUnsafe(shell.state)
+      MutableRef.set(shell.state.ref, Circuit.initial(shell.config, circuit.generation + 1))
       shell.override = undefined
       shell.counters.failuresInARow = 0
+      if (circuit._tag !== "Closed") {
+        const from = circuit._tag === "Open" ? "open" : "half_open"
+        shell.transitions[from].closed++
+        Spans.transition(fiber, shell.name, from, "closed")
+      }
       const event = { _tag: "CircuitReset", policy: shell.name, atMillis: wallMillis(fiber) } as const
       PubSub.publishUnsafe(shell.hub, [event])
       return Effect.andThen(tell(shell, event), tellUntold(shell, fiber))
@@ -140,7 +146,7 @@ export const reset = (shell: Shell): Effect.Effect<void> =>
   )
 
 /** The override in force, as long as its time is not over. */
-const overrideAt = ({ override }: Shell, nowMillis: number): Override | undefined =>
+export const overrideAt = ({ override }: Shell, nowMillis: number): Override | undefined =>
   override !== undefined && nowMillis < override.untilMillis ? override : undefined
 
 const take = (
@@ -152,6 +158,7 @@ const take = (
     const [result, next] = Circuit.admit(shell.config, nowMillis)(Ref.getUnsafe(shell.state))
     if (result._tag === "Rejected") return refuse(shell, fiber, nowMillis, result)
     MutableRef.set(shell.state.ref, next)
+    Spans.probed(fiber, shell.name)
     return Effect.succeed({
       permit: result.permit,
       announce: result.transition === undefined ? undefined : announce(shell, fiber, result.transition)
@@ -257,10 +264,7 @@ export const snapshot = (shell: Shell, fiber: Fiber.Fiber<unknown, unknown>): He
   return {
     name: shell.name,
     enabled: true,
-    state:
-      override === undefined || override.mode === "observe"
-        ? Circuit.stateName(circuit, nowMillis)
-        : override.mode,
+    state: stateAt(shell, nowMillis).state,
     override: override && {
       mode: override.mode,
       reason: override.reason,
@@ -277,6 +281,21 @@ export const snapshot = (shell: Shell, fiber: Fiber.Fiber<unknown, unknown>): He
     },
     lastFailureAtMillis: shell.lastFailureAtMillis,
     halfOpenIn: dueInMillis === undefined ? undefined : Duration.millis(dueInMillis)
+  }
+}
+
+/** The state at a moment, and the override by which it is so. */
+export const stateAt = (
+  shell: Shell,
+  nowMillis: number
+): { readonly state: Health.CircuitState; readonly override: Override | undefined } => {
+  const override = overrideAt(shell, nowMillis)
+  return {
+    override,
+    state:
+      override === undefined || override.mode === "observe"
+        ? Circuit.stateName(Ref.getUnsafe(shell.state), nowMillis)
+        : override.mode
   }
 }
 

@@ -6,8 +6,10 @@ import * as PubSub from "effect/PubSub"
 import * as Ref from "effect/Ref"
 import type * as Take from "effect/Take"
 import type * as CircuitEvent from "../CircuitEvent.ts"
+import type { CircuitState } from "../Health.ts"
 import type * as PolicyEvent from "../PolicyEvent.ts"
 import { ServiceUnavailable, UnavailableReason } from "../ServiceUnavailable.ts"
+import * as Spans from "../Spans.ts"
 import * as Circuit from "../state/Circuit.ts"
 import { slowerThanMillis } from "../state/Trip.ts"
 import { monotonicMillis, wallMillis } from "./clock.ts"
@@ -37,6 +39,8 @@ export interface Shell {
     fallback: number
     failuresInARow: number
   }
+  /** Changes of state so far: from, to. */
+  readonly transitions: Readonly<Record<CircuitState, Record<CircuitState, number>>>
   lastFailureAtMillis: number | undefined
   /** One rejection serves all calls of a millisecond in one state: making an error is most of what it costs. */
   readonly rejection: {
@@ -67,6 +71,7 @@ export const make = (
   state: Ref.makeUnsafe(Circuit.initial(config)),
   timesCalls: slowerThanMillis(config.trips) < Number.POSITIVE_INFINITY,
   counters: { successful: 0, failed: 0, ignored: 0, rejected: 0, fallback: 0, failuresInARow: 0 },
+  transitions: { closed: { ...noTransitions }, open: { ...noTransitions }, half_open: { ...noTransitions } },
   lastFailureAtMillis: undefined,
   rejection: {
     atMillis: Number.NaN,
@@ -80,6 +85,8 @@ export const make = (
   startProber: undefined
 })
 
+const noTransitions = { closed: 0, open: 0, half_open: 0 }
+
 /** Rejections are told at once at first, then summed by the minute. */
 const tellEveryMillis = 60_000
 
@@ -92,6 +99,7 @@ export const reject = (
 ): Effect.Effect<never, ServiceUnavailable> => {
   const { rejection } = shell
   shell.counters.rejected++
+  Spans.rejected(fiber, shell.name, "CircuitOpen", retryAfterMillis === undefined ? "half_open" : "open")
   rejection.untold++
   const atMillis = Math.floor(nowMillis)
   if (rejection.atMillis === atMillis && rejection.generation === generation) return rejection.result
@@ -163,6 +171,8 @@ export const announce = (
   transition: Circuit.Transition
 ): Effect.Effect<void> => {
   const event = eventOf(shell, transition, wallMillis(fiber))
+  shell.transitions[transition.from][transition.to]++
+  Spans.transition(fiber, shell.name, transition.from, transition.to)
   PubSub.publishUnsafe(shell.hub, [event])
   switch (transition.to) {
     case "open":

@@ -17,9 +17,13 @@ export interface Histogram {
   maxMicros: number
 }
 
-/** An empty histogram. `boundaries` are in seconds, from the shortest to the longest. */
-export const make = (boundaries: ReadonlyArray<number>): Histogram => ({
-  boundaries: Float64Array.from(boundaries, (seconds) => Math.round(seconds * 1e6)),
+/** Boundaries in seconds, from the shortest to the longest, as histograms have them. Any number of those may share them. */
+export const boundariesOf = (seconds: ReadonlyArray<number>): Float64Array =>
+  Float64Array.from(seconds, (boundary) => Math.round(boundary * 1e6))
+
+/** An empty histogram. */
+export const make = (boundaries: Float64Array): Histogram => ({
+  boundaries,
   counts: new Float64Array(boundaries.length + 1),
   sumMicros: 0,
   minMicros: Number.POSITIVE_INFINITY,
