@@ -568,6 +568,8 @@ describe("what was seen", () => {
       yield* becomes(Effect.exit(redis.get("k")), Exit.isFailure)
       expect((yield* Clock.monotonicTimeNanos) - beforeNanos).toBeGreaterThanOrEqual(250_000_000n)
       expect(yield* redis.lenient.get("k", "default")).toBe("default")
+      // It was seen a moment later.
+      yield* becomes(Effect.exit(redis.hgetall("session")), Exit.isFailure)
       expect(yield* outcome(redis.hgetall("session"))).toBe("CircuitOpen")
       expect(yield* outcome(redis.hget("session", "user"))).toBe("CircuitOpen")
       expect(yield* redis.hgetServed("session", "page")).toEqual({ value: "home", source: "local" })

@@ -20,8 +20,8 @@ it.live("a closed scope leaves no timer", () =>
       Effect.provide(IoRedis.layer({ url, commandTimeout: "1 minute" }))
     )
     expect(during).toBeGreaterThan(before)
-    // The socket takes a moment to close, and a timer with it.
-    const gone = Effect.filterOrFail(timers, (now) => now === before)
+    // The socket takes a moment to close, and a timer with it; one that an earlier file left may end meanwhile.
+    const gone = Effect.filterOrFail(timers, (now) => now <= before)
     yield* Effect.retry(gone, Schedule.spaced("10 millis").pipe(Schedule.upTo({ duration: "5 seconds" })))
   })
 )

@@ -3,11 +3,24 @@
  *
  * That a call ends within its deadline is what the faults are about, so time is asserted here, and nowhere else.
  */
+import { readFileSync } from "node:fs"
 import { performance } from "node:perf_hooks"
 import { Effect, type Exit, Fiber, Option } from "effect"
 
 /** What is added to a deadline for the machine. */
 export const slackMillis = 100
+
+/**
+ * How long this process has been ready to run while the machine ran others, since it started: what a busy machine adds to a
+ * call, and nothing that the call does itself. Zero where the system does not tell.
+ */
+const keptWaitingMillis = (): number => {
+  try {
+    return Number(readFileSync("/proc/self/schedstat", "utf8").split(" ")[1]) / 1e6
+  } catch {
+    return 0
+  }
+}
 
 /** How many times its bound a call is waited for, before it is taken for one that never settles. */
 const patience = 2
@@ -16,6 +29,7 @@ const patience = 2
 export interface Settled<A, E> {
   /** `undefined` if it had not settled long after its bound. */
   readonly exit: Exit.Exit<A, E> | undefined
+  /** Without what the machine kept the process waiting. */
   readonly millis: number
 }
 
@@ -54,11 +68,11 @@ export const make = (test: string): Settling => {
 
   const within = <A, E, R>(what: string, boundMillis: number, call: Effect.Effect<A, E, R>) =>
     Effect.gen(function* () {
-      const began = performance.now()
+      const began = performance.now() - keptWaitingMillis()
       // Apart from its caller, so that a call which cannot even be interrupted holds up nobody.
       const running = yield* Effect.forkDetach(call, { startImmediately: true })
       const exit = yield* Effect.timeoutOption(Fiber.await(running), boundMillis * patience)
-      const millis = performance.now() - began
+      const millis = performance.now() - keptWaitingMillis() - began
       if (Option.isNone(exit)) running.interruptUnsafe()
       notes.push({ what, boundMillis, millis, isSettled: Option.isSome(exit) })
       return { exit: Option.getOrUndefined(exit), millis }
