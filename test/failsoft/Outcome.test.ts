@@ -35,7 +35,6 @@ const ofFailSoft: ReadonlyArray<readonly [string, unknown, unknown]> = [
   ["a rate limit of ours", unavailable(UnavailableReason.RateLimited(), Duration.seconds(1)), ignored],
   ["throttling", unavailable(UnavailableReason.Throttled()), ignored],
   ["shed load", unavailable(UnavailableReason.Shed()), ignored],
-  ["a spent retry budget", unavailable(UnavailableReason.RetryBudgetExhausted()), ignored],
   ["an attempt that had all its time", timedOut("5 seconds", "5 seconds"), failure],
   ["an attempt that had half its time", timedOut("2500 millis", "5 seconds"), failure],
   ["an attempt that had less than half its time", timedOut("2499 millis", "5 seconds"), ignored],
@@ -54,6 +53,7 @@ const ofFailSoft: ReadonlyArray<readonly [string, unknown, unknown]> = [
     ),
     { _tag: "Failure", retryAfterMillis: 7000 }
   ],
+  ["a spent retry budget", unavailable(UnavailableReason.RetryBudgetExhausted()), failure],
   ["an unknown fate", new Ambiguous({ service: "billing", operation: "charge" }), failure],
   ["an unsupported operation", new Unsupported({ service: "redis", operation: "lock" }), ignored],
   ["a wrong password", new Misconfigured({ service: "redis", problem: "wrong password" }), ignored],

@@ -170,6 +170,44 @@ describe("a retry", () => {
   })
 })
 
+describe("a retry with a budget", () => {
+  it("is given back what it paid for attempts that it did not make", () => {
+    const handedOver: Array<number> = []
+    let refunds = 0
+    const interrupted = interruptEverywhere((world) => {
+      let attempts = 0
+      const budget = world.value(failsoft.RetryBudget.make({ name: "search", minPerSecond: 10 }))
+      const retry = world.value(
+        failsoft.Retry.make({
+          name: "search",
+          attempts: 3,
+          schedule: failsoft.Retry.exponential({ base: "1 millis", jitter: "none" }),
+          budget
+        })
+      )
+      const call = Effect.suspend(() => {
+        attempts++
+        return Effect.fail("refused")
+      })
+      return {
+        program: retry.execute(call),
+        verify: (_, at) => {
+          expect(world.isIdle).toBe(true)
+          const { refunded, withdrawn } = world.value(budget.snapshot)
+          refunds += refunded
+          const unmade = withdrawn - refunded - Math.max(0, attempts - 1)
+          if (unmade !== 0) handedOver.push(at)
+          // An attempt has begun when it is handed over, which is two yields before the first step of the call in it.
+          expect([0, 1]).toContain(unmade)
+        }
+      }
+    })
+    expect(interrupted).toBeGreaterThan(20)
+    expect(refunds).toBeGreaterThan(5)
+    expect(handedOver).toHaveLength(4)
+  })
+})
+
 describe("the deadline", () => {
   it("leaves no timer, wherever the attempt is interrupted", () => {
     const interrupted = interruptEverywhere((world) => ({

@@ -10,6 +10,7 @@ import {
   Policies,
   Policy,
   Retry,
+  RetryBudget,
   ServiceUnavailable,
   type ServiceUnavailableEncoded,
   type UnavailableReason
@@ -25,6 +26,8 @@ class Key extends Context.Service<Key, Policy.Policy>()("types/Key") {}
 class Other extends Context.Service<Other, Policy.Policy>()("types/Other") {}
 
 class BreakerKey extends Context.Service<BreakerKey, CircuitBreaker.CircuitBreaker>()("types/BreakerKey") {}
+
+class BudgetKey extends Context.Service<BudgetKey, RetryBudget.RetryBudget>()("types/BudgetKey") {}
 
 class RetryKey extends Context.Service<RetryKey, Retry.Retry>()("types/RetryKey") {}
 
@@ -69,6 +72,14 @@ export const aFallbackTakesOneErrorAway = (): void => {
   >()
   expectTypeOf(Fallback.make({ name: "search", answer: Fallback.effect(() => call) })).toEqualTypeOf<
     Effect.Effect<Fallback.Fallback<number, NotFound, Database>, InvalidOption, Scope.Scope>
+  >()
+}
+
+export const aBudgetAddsNoErrorOfItsOwn = (budget: RetryBudget.RetryBudget): void => {
+  expectTypeOf(budget.deposit).toEqualTypeOf<Effect.Effect<void>>()
+  expectTypeOf(budget.withdraw("timeout")).toEqualTypeOf<Effect.Effect<boolean>>()
+  expectTypeOf(Retry.make({ name: "billing", budget })).toEqualTypeOf<
+    Effect.Effect<Retry.Retry, InvalidOption, Scope.Scope>
   >()
 }
 
@@ -150,6 +161,9 @@ export const makingFailsWithAnInvalidOptionAlone = (): void => {
   expectTypeOf(Retry.make({ name: "billing" })).toEqualTypeOf<
     Effect.Effect<Retry.Retry, InvalidOption, Scope.Scope>
   >()
+  expectTypeOf(RetryBudget.make({ name: "billing" })).toEqualTypeOf<
+    Effect.Effect<RetryBudget.RetryBudget, InvalidOption>
+  >()
   expectTypeOf(Policy.make("billing", {})).toEqualTypeOf<
     Effect.Effect<Policy.Policy, InvalidOption, Scope.Scope>
   >()
@@ -167,6 +181,12 @@ export const aLayerProvidesItsKeyAndNeedsNoScope = (): void => {
   >()
   expectTypeOf(Retry.layerConfig(RetryKey, "billing", "billing")).toEqualTypeOf<
     Layer.Layer<RetryKey, InvalidOption | Config.ConfigError>
+  >()
+  expectTypeOf(RetryBudget.layer(BudgetKey, { name: "billing" })).toEqualTypeOf<
+    Layer.Layer<BudgetKey, InvalidOption>
+  >()
+  expectTypeOf(RetryBudget.layerConfig(BudgetKey, "billing", "billing")).toEqualTypeOf<
+    Layer.Layer<BudgetKey, InvalidOption | Config.ConfigError>
   >()
   expectTypeOf(Policy.layer(Key, "billing", {})).toEqualTypeOf<Layer.Layer<Key, InvalidOption>>()
   expectTypeOf(Policy.layerConfig(Key, "billing")).toEqualTypeOf<

@@ -100,6 +100,7 @@ const classifyUnavailable = (error: ServiceUnavailable): Outcome => {
         ? plainFailure
         : ignored
     case "RetriesExhausted":
+    case "RetryBudgetExhausted":
     case "NotConnected":
       return failure({ retryAfter: error.retryAfter })
     default:

@@ -70,7 +70,7 @@ export interface RetryScheduled {
 }
 
 /** Why no further attempt is made. */
-export type GaveUp = "attempts" | "schedule" | "deadline" | "retry-after" | "circuit"
+export type GaveUp = "attempts" | "schedule" | "deadline" | "retry-after" | "circuit" | "budget"
 
 /** No further attempt follows number `attempt` of `of`; `because` says what ran out. */
 export interface AttemptsExhausted {

@@ -3,9 +3,9 @@
  *
  * `attempts` counts tries in all, the first included. Between them the caller waits, by default twice as long each
  * time and spread by chance, so that callers which failed together do not come back together. No further attempt is
- * made when the wait does not fit the deadline, when the dependency asked for more patience than `maxRetryAfter`, or
- * when the error is not transient. Then the call fails with `ServiceUnavailable` (`RetriesExhausted`), unless what it
- * last failed with is a `ServiceUnavailable` already.
+ * made when the wait does not fit the deadline, when the dependency asked for more patience than `maxRetryAfter`, when the
+ * `budget` is spent, or when the error is not transient. Then the call fails with `ServiceUnavailable`
+ * (`RetriesExhausted`), unless what it last failed with is a `ServiceUnavailable` already.
  *
  * **Gotchas**
  *
@@ -30,6 +30,7 @@
  * await Effect.runPromise(program) // => "ok"
  * ```
  */
+import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import type * as ConfigProvider from "effect/ConfigProvider"
 import type * as Context from "effect/Context"
@@ -45,10 +46,12 @@ import type { InvalidOption } from "./InvalidOption.ts"
 import { wallMillis } from "./internal/clock.ts"
 import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct, ConfigWord } from "./internal/config.ts"
 import * as options from "./internal/options.ts"
+import { paid } from "./internal/paid.ts"
 import { type Exponential, type StartWaits, waitsOf } from "./internal/waits.ts"
 import * as Metrics from "./Metrics.ts"
 import * as Outcome from "./Outcome.ts"
 import * as PolicyEvent from "./PolicyEvent.ts"
+import type { After, RetryBudget } from "./RetryBudget.ts"
 import {
   Ambiguous,
   errorName,
@@ -81,6 +84,11 @@ export interface Options {
    * coming back earlier would disregard it. Default: `"30 seconds"`.
    */
   readonly maxRetryAfter?: Duration.Input | undefined
+  /**
+   * What further attempts are paid from. Give the same one to everything that calls the dependency. The retry credits it,
+   * once for each call. Default: none, so that only `attempts` bounds them.
+   */
+  readonly budget?: RetryBudget | undefined
   /** `false` switches retrying off: a call is tried once and keeps its own error. Default: `true`. */
   readonly enabled?: boolean | undefined
 }
@@ -140,6 +148,7 @@ export const make: (given: Options) => Effect.Effect<Retry, InvalidOption, Scope
       maxRetryAfterMillis: yield* options.millis(name, "maxRetryAfter", given.maxRetryAfter ?? "30 seconds"),
       startWaits: yield* waitsOf(name, given.schedule ?? exponential()),
       isTransient: given.isTransient ?? (() => true),
+      budget: given.budget?.enabled === true ? given.budget : undefined,
       emit: (yield* PolicyEvent.emitter).emit,
       counts: { first: 0, retry: 0 },
       countsFirst: !(yield* Metrics.isCountedAround(Metrics.attempts, { kind: "first" }))
@@ -229,6 +238,7 @@ interface Shell {
   readonly maxRetryAfterMillis: number
   readonly startWaits: StartWaits
   readonly isTransient: (error: unknown) => boolean
+  readonly budget: RetryBudget | undefined
   readonly emit: PolicyEvent.Emitter["emit"]
   readonly counts: { first: number; retry: number }
   /** Unless something around this counts the first attempts. */
@@ -247,11 +257,20 @@ const execute = <A, E, R>(
   self: Effect.Effect<A, E, R>,
   call: CallOptions<E>
 ): Effect.Effect<A, E | ServiceUnavailable, R> => {
-  const first = attempt({ shell, self, call }, 1, shell.startWaits)
-  if (!shell.countsFirst) return first
+  const attempts = attempt({ shell, self, call }, 1, shell.startWaits)
+  const { budget, counts, countsFirst } = shell
+  const paidFor =
+    budget === undefined || budget.credit === "request"
+      ? attempts
+      : Effect.map(attempts, (value) => {
+          budget.depositUnsafe()
+          return value
+        })
+  if (!countsFirst && budget?.credit !== "request") return paidFor
   return Effect.suspend(() => {
-    shell.counts.first++
-    return first
+    if (countsFirst) counts.first++
+    if (budget?.credit === "request") budget.depositUnsafe()
+    return paidFor
   })
 }
 
@@ -298,29 +317,34 @@ const afterFailure = <A, E, R>(
   error: E
 ): Effect.Effect<A, E | ServiceUnavailable, R> =>
   Effect.flatMap(waitMillisOf(run, number, waits, error), (wait) => {
-    if (typeof wait === "string") return giveUp(run.shell, number, error, wait)
+    const { shell } = run
+    if (typeof wait === "string") return giveUp(shell, number, error, wait)
     const delay = Duration.millis(wait)
-    return Effect.withFiber((fiber) =>
-      run.shell.emit({
+    const pause = Effect.withFiber((fiber) =>
+      shell.emit({
         _tag: "RetryScheduled",
-        policy: run.shell.name,
+        policy: shell.name,
         atMillis: wallMillis(fiber),
         attempt: number,
-        of: run.shell.attempts,
+        of: shell.attempts,
         delay,
         error: errorName(error)
       })
-    ).pipe(
-      Effect.andThen(Effect.sleep(delay)),
-      Effect.andThen(
-        Effect.withFiber((fiber) => {
-          run.shell.counts.retry++
-          Spans.resent(fiber, number)
-          return attempt(run, number + 1, Effect.succeed(waits))
-        })
-      )
-    )
+    ).pipe(Effect.andThen(Effect.sleep(delay)))
+    const again = Effect.withFiber((fiber) => {
+      shell.counts.retry++
+      Spans.resent(fiber, number)
+      return attempt(run, number + 1, Effect.succeed(waits))
+    })
+    return shell.budget === undefined
+      ? Effect.andThen(pause, again)
+      : paid(shell.budget, afterOf(error), pause, again, giveUp(shell, number, error, "budget"))
   })
+
+const afterOf = (error: unknown): After =>
+  Cause.isTimeoutError(error) || (error instanceof ServiceUnavailable && error.reason._tag === "TimedOut")
+    ? "timeout"
+    : "failure"
 
 /** How long to wait before the next attempt, or why there is none. */
 const waitMillisOf = <A, E, R>(
@@ -359,14 +383,24 @@ const giveUp = (
         because,
         error: errorName(error)
       }),
-      Effect.fail(
-        error instanceof ServiceUnavailable
-          ? error
-          : new ServiceUnavailable({
-              service: shell.name,
-              reason: UnavailableReason.RetriesExhausted({ attempts, lastError: error }),
-              retryAfter: Outcome.retryAfterOf(error)
-            })
-      )
+      Effect.fail(errorOf(shell, attempts, error, because))
     )
   )
+
+/** A spent budget is told whatever the last error was: a retry further out must not go on where this one may not. */
+const errorOf = (
+  { name }: Shell,
+  attempts: number,
+  error: unknown,
+  because: PolicyEvent.GaveUp
+): ServiceUnavailable => {
+  if (because !== "budget" && error instanceof ServiceUnavailable) return error
+  return new ServiceUnavailable({
+    service: name,
+    reason:
+      because === "budget"
+        ? UnavailableReason.RetryBudgetExhausted()
+        : UnavailableReason.RetriesExhausted({ attempts, lastError: error }),
+    retryAfter: Outcome.retryAfterOf(error)
+  })
+}

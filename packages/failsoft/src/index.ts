@@ -15,6 +15,7 @@ export * as Policy from "./Policy.ts"
 export * as PolicyConfig from "./PolicyConfig.ts"
 export * as PolicyEvent from "./PolicyEvent.ts"
 export * as Retry from "./Retry.ts"
+export * as RetryBudget from "./RetryBudget.ts"
 export * as Served from "./Served.ts"
 export {
   Ambiguous,
