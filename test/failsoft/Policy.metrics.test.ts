@@ -192,7 +192,7 @@ describe("a policy", () => {
       own: "failure",
       foreign: "failure"
     },
-    { reason: UnavailableReason.RetryBudgetExhausted(), own: "failure", foreign: "ignored" },
+    { reason: UnavailableReason.RetryBudgetExhausted(), own: "failure", foreign: "failure" },
     { reason: UnavailableReason.NotConnected(), own: "failure", foreign: "failure" }
   ] as const)(
     "takes $reason._tag of its own for $own, and of another for $foreign",
