@@ -10,6 +10,7 @@ import {
   UnavailableReason,
   Unsupported
 } from "failsoft"
+import { counted, numbers, withRegistry } from "./metrics.ts"
 
 const outage = (reason: UnavailableReason = UnavailableReason.NotConnected()) =>
   new ServiceUnavailable({ service: "chroma", reason })
@@ -108,6 +109,15 @@ describe("a fallback", () => {
       })
       expect(yield* fallback.snapshot).toMatchObject({ answered: { ...none, stale: 2 } })
     })
+  )
+
+  it.effect("publishes what it answered", () =>
+    Effect.gen(function* () {
+      const fallback = yield* Fallback.make({ name: "search", answer: Fallback.value("none") })
+      expect(Object.keys(yield* numbers)).toHaveLength(3)
+      yield* fallback.execute(away)
+      expect(yield* counted).toEqual({ "fallbacks_total{policy=search,source=fallback}": 1 })
+    }).pipe(withRegistry)
   )
 
   it.effect("needs a name", () =>

@@ -2,6 +2,7 @@ import { describe, expect, it } from "@effect/vitest"
 import { ConfigProvider, Context, Effect, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { InvalidOption, RetryBudget } from "failsoft"
+import { numbers, withRegistry } from "./metrics.ts"
 
 const making = (given?: Partial<RetryBudget.Options>) => RetryBudget.make({ name: "billing", ...given })
 
@@ -286,3 +287,12 @@ describe("layers", () => {
     })
   )
 })
+
+it.effect("a budget publishes what is left of it", () =>
+  Effect.gen(function* () {
+    const budget = yield* RetryBudget.make({ name: "search", ratio: 0.5, minPerSecond: 0, cap: 10 })
+    expect(yield* numbers).toEqual({ "retry_budget_ratio{policy=search}": 0 })
+    for (let success = 0; success < 10; success++) yield* budget.deposit
+    expect(yield* numbers).toEqual({ "retry_budget_ratio{policy=search}": 0.5 })
+  }).pipe(withRegistry)
+)

@@ -162,7 +162,7 @@ export const makingFailsWithAnInvalidOptionAlone = (): void => {
     Effect.Effect<Retry.Retry, InvalidOption, Scope.Scope>
   >()
   expectTypeOf(RetryBudget.make({ name: "billing" })).toEqualTypeOf<
-    Effect.Effect<RetryBudget.RetryBudget, InvalidOption>
+    Effect.Effect<RetryBudget.RetryBudget, InvalidOption, Scope.Scope>
   >()
   expectTypeOf(Policy.make("billing", {})).toEqualTypeOf<
     Effect.Effect<Policy.Policy, InvalidOption, Scope.Scope>

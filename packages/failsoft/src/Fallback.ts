@@ -45,6 +45,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type { InvalidOption } from "./InvalidOption.ts"
 import * as options from "./internal/options.ts"
+import * as Metrics from "./Metrics.ts"
 import type * as Served from "./Served.ts"
 import { ServiceUnavailable, type UnavailableReason } from "./ServiceUnavailable.ts"
 
@@ -92,9 +93,19 @@ export interface Fallback<B, E2, R2> {
 export const make = <B, E2 = never, R2 = never>(
   given: Options<B, E2, R2>
 ): Effect.Effect<Fallback<B, E2, R2>, InvalidOption, Scope.Scope> =>
-  Effect.map(options.name("name", given.name), (name) => {
+  Effect.gen(function* () {
+    const name = yield* options.name("name", given.name)
     const answered = { stale: 0, local: 0, fallback: 0 }
     let failed = 0
+    yield* Metrics.register(
+      name,
+      Metrics.each(
+        Metrics.fallbacks,
+        ({ source }) =>
+          () =>
+            answered[source]
+      )
+    )
     const answer = (error: ServiceUnavailable) =>
       Effect.onExitPrimitive(
         Effect.suspend(() => given.answer(error)),
@@ -105,7 +116,7 @@ export const make = <B, E2 = never, R2 = never>(
           return undefined
         }
       )
-    return {
+    const fallback: Fallback<B, E2, R2> = {
       name,
       execute: (self) =>
         ServiceUnavailable.orElse(self, (error) => Effect.map(answer(error), ({ value }) => value)),
@@ -116,6 +127,7 @@ export const make = <B, E2 = never, R2 = never>(
         ),
       snapshot: Effect.sync(() => ({ name, answered: { ...answered }, failed }))
     }
+    return fallback
   })
 
 /** A Layer that provides a fallback under a key of the application's own. */

@@ -24,7 +24,7 @@
  *   const budget = yield* RetryBudget.make({ name: "search", ratio: 0.1, minPerSecond: 0 })
  *   for (let call = 0; call < 10; call++) yield* budget.deposit
  *   return [yield* budget.withdraw(), yield* budget.withdraw()]
- * })
+ * }).pipe(Effect.scoped)
  *
  * await Effect.runPromise(program) // => [true, false]
  * ```
@@ -36,10 +36,12 @@ import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
 import type { InvalidOption } from "./InvalidOption.ts"
 import { monotonicMillis } from "./internal/clock.ts"
 import { ConfigBoolean, ConfigNumber, ConfigStruct, ConfigWord } from "./internal/config.ts"
 import * as options from "./internal/options.ts"
+import * as Metrics from "./Metrics.ts"
 import * as Budget from "./state/Budget.ts"
 
 /** Which calls are credited: those that succeeded, or all of them, when they are made. */
@@ -111,13 +113,13 @@ export interface RetryBudget {
 }
 
 /**
- * Makes a retry budget.
+ * Makes a retry budget that publishes what is left of it as long as the scope lives.
  *
  * Fails with `InvalidOption` when an option is out of its range. Sources: the token bucket of the AWS SDKs, filled by
  * successes, charging more after timeouts; the share and the floor of Finagle's `RetryBudget`.
  */
-export const make: (given: Options) => Effect.Effect<RetryBudget, InvalidOption> = Effect.fnUntraced(
-  function* (given: Options) {
+export const make: (given: Options) => Effect.Effect<RetryBudget, InvalidOption, Scope.Scope> =
+  Effect.fnUntraced(function* (given: Options) {
     const name = yield* options.name("name", given.name)
     const credit = yield* options.oneOf(name, "credit", given.credit ?? "success", ["success", "request"])
     const config = Budget.configOf({
@@ -133,13 +135,24 @@ export const make: (given: Options) => Effect.Effect<RetryBudget, InvalidOption>
       max: 100
     })
     if (given.enabled === false) return switchedOff(name, credit)
-    return yield* Effect.withFiber((fiber) =>
-      Effect.succeed(
-        shellOf({ name, credit, config, timeoutCost, state: Budget.initial(config, monotonicMillis(fiber)) })
-      )
+    const shell: Shell = yield* Effect.withFiber((fiber) =>
+      Effect.succeed({
+        name,
+        credit,
+        config,
+        timeoutCost,
+        state: Budget.initial(config, monotonicMillis(fiber))
+      })
     )
-  }
-)
+    yield* Metrics.register(name, [
+      Metrics.series(
+        Metrics.retryBudgetRatio,
+        {},
+        (nowMillis) => Budget.left(config, shell.state, nowMillis) / Budget.most(config)
+      )
+    ])
+    return membersOf(shell)
+  })
 
 /** A Layer that provides a retry budget under a key of the application's own. */
 export const layer = <I>(key: Context.Key<I, RetryBudget>, given: Options): Layer.Layer<I, InvalidOption> =>
@@ -193,7 +206,7 @@ interface Shell {
   state: Budget.Budget
 }
 
-const shellOf = (shell: Shell): RetryBudget => {
+const membersOf = (shell: Shell): RetryBudget => {
   const { config, credit, name } = shell
   const counts = { deposited: 0, withdrawn: 0, refunded: 0, refused: 0 }
   const costOf = (after: After | undefined): number => (after === "timeout" ? shell.timeoutCost : 1)
