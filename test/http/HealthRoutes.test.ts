@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@effect/vitest"
 import { HealthRoutes, Problem, ServiceClient } from "@failsoft/http"
-import { Clock, Context, Effect, Layer } from "effect"
+import { Clock, Context, Duration, Effect, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { CircuitBreaker, Health } from "failsoft"
 import { doors } from "./gateway.ts"
@@ -32,6 +32,9 @@ const wire = (given: object = {}) => ({
   last_failure_time: null,
   ...given
 })
+
+/** As `wire`, with what only the route of one circuit has. */
+const detail = (given: object = {}) => wire({ override: null, rates: [], ...given })
 
 const makeHealth = Effect.map(Layer.build(Health.layer), Context.get(Health.Health))
 
@@ -168,7 +171,11 @@ describe.each(Object.entries(doors))("over %s", (_, open) => {
         expect(yield* ask("/readyz")).toMatchObject({ status: 200, json: { status: "pass" } })
         // Its circuit is one among the others.
         const one = wire({ state, failure_count: 3 })
-        expect((yield* ask("/health/circuit-breaker/cache")).json).toEqual(one)
+        expect((yield* ask("/health/circuit-breaker/cache")).json).toEqual({
+          ...one,
+          override: null,
+          rates: []
+        })
         expect((yield* ask("/health/circuit-breaker")).json).toEqual({
           ...one,
           services: { auth: wire(), cache: one }
@@ -216,11 +223,113 @@ describe.each(Object.entries(doors))("over %s", (_, open) => {
           failed_calls: 6,
           rejected_calls: 4,
           fallback_calls: 2,
-          last_failure_time: "2026-01-01T12:00:00.000Z"
+          last_failure_time: "2026-01-01T12:00:00.000Z",
+          override: null,
+          rates: []
         }
       ])
-      expect((yield* ask("/health/circuit-breaker/auth")).json).toEqual(wire())
+      expect((yield* ask("/health/circuit-breaker/auth")).json).toEqual(detail())
     })
+  )
+
+  it.effect(
+    "the route of one circuit has its rates, and what a person has set; the others keep their shape",
+    () =>
+      Effect.gen(function* () {
+        yield* TestClock.setTime(noon)
+        const health = yield* makeHealth
+        const clock = yield* Clock.Clock
+        const { ask } = yield* gateway(health, {}, Layer.succeed(Clock.Clock, clock))
+        const breaker = yield* CircuitBreaker.make({
+          name: "billing",
+          trip: CircuitBreaker.any(
+            CircuitBreaker.failureRate({ threshold: 0.5, minimumCalls: 4, window: CircuitBreaker.count(10) }),
+            CircuitBreaker.slowCallRate({
+              threshold: 0.8,
+              slowerThan: "1 second",
+              minimumCalls: 4,
+              window: CircuitBreaker.time("1 minute")
+            })
+          )
+        }).pipe(Effect.provideService(Health.Health, health))
+        const inDetail = Effect.map(ask("/health/circuit-breaker/billing"), ({ json }) => [
+          json?.state,
+          json?.override,
+          json?.rates
+        ])
+        const slow = { rule: "slow_call_rate", threshold: 0.8, minimum_calls: 4 }
+        const failed = { rule: "failure_rate", threshold: 0.5, minimum_calls: 4 }
+        expect(yield* inDetail).toEqual([
+          "closed",
+          null,
+          [
+            { ...failed, rate: null, calls: 0 },
+            { ...slow, rate: null, calls: 0 }
+          ]
+        ])
+        yield* breaker.override("observe", { reason: "a new rule", ttl: "10 minutes" })
+        for (const call of [Effect.void, Effect.fail("refused"), Effect.fail("refused")]) {
+          yield* Effect.exit(breaker.execute(call))
+        }
+        const observed = {
+          mode: "observe",
+          reason: "a new rule",
+          ends_in_ms: 600_000,
+          would_have_rejected: 0
+        }
+        expect(yield* inDetail).toEqual([
+          "closed",
+          { ...observed, rules_state: "closed" },
+          [
+            { ...failed, rate: 2 / 3, calls: 3 },
+            { ...slow, rate: 0, calls: 3 }
+          ]
+        ])
+        yield* Effect.exit(breaker.execute(Effect.fail("refused")))
+        yield* TestClock.adjust("1500 micros")
+        yield* breaker.execute(Effect.void)
+        expect(yield* inDetail).toEqual([
+          "closed",
+          { ...observed, ends_in_ms: 599_999, would_have_rejected: 1, rules_state: "open" },
+          []
+        ])
+        // No shape but that one has room for it.
+        const keys = Object.keys(wire())
+        const { services, ...all } = (yield* ask("/health/circuit-breaker")).json ?? {}
+        expect([Object.keys(all), Object.keys((services as { billing: object }).billing)]).toEqual([
+          keys,
+          keys
+        ])
+        yield* breaker.override("open", { reason: "maintenance", ttl: "1 minute" })
+        expect(yield* inDetail).toEqual([
+          "open",
+          { mode: "open", reason: "maintenance", ends_in_ms: 60_000, would_have_rejected: 0 },
+          []
+        ])
+      }).pipe(Effect.provide(Server.silent))
+  )
+
+  it.live.each([
+    { mode: "observe", state: "open", found: "closed", status: 200, ready: "healthy" },
+    { mode: "observe", state: "half_open", found: "closed", status: 200, ready: "healthy" },
+    { mode: "open", state: "open", found: "open", status: 503, ready: "unhealthy" },
+    { mode: "closed", state: "closed", found: "closed", status: 200, ready: "healthy" }
+  ] as const)(
+    "a circuit that is overridden to $mode and reads $state is told as calls find it, $found",
+    ({ found, mode, ready, state, status }) =>
+      Effect.gen(function* () {
+        const override = { mode, reason: "a drill", endsIn: Duration.minutes(1), wouldHaveRejected: 3 }
+        const { ask } = yield* over([snapshot("billing", { state, override })], { critical: ["billing"] })
+        expect([(yield* ask("/readyz")).status, (yield* ask("/health/ready")).json]).toMatchObject([
+          status,
+          { status: ready, checks: { billing: { circuit_breaker: found } } }
+        ])
+        expect((yield* ask("/health/circuit-breaker")).json).toMatchObject({
+          state: found,
+          services: { billing: { state: found } }
+        })
+        expect((yield* ask("/health/circuit-breaker/billing")).json).toMatchObject({ state: found })
+      })
   )
 
   it.live.each([
@@ -292,7 +401,7 @@ describe.each(Object.entries(doors))("over %s", (_, open) => {
     Effect.gen(function* () {
       const { ask } = yield* over([snapshot(name, { failuresInARow: 1 })])
       const reply = yield* ask(`/health/circuit-breaker/${encodeURIComponent(name)}`)
-      expect([reply.status, reply.json]).toEqual([200, wire({ failure_count: 1 })])
+      expect([reply.status, reply.json]).toEqual([200, detail({ failure_count: 1 })])
       expect((yield* ask("/health/ready")).json).toMatchObject({ checks: { [name]: { status: "ok" } } })
     })
   )
@@ -328,7 +437,7 @@ describe.each(Object.entries(doors))("over %s", (_, open) => {
         status: "healthy",
         checks: { off: { status: "ok", enabled: false, initialized: true, circuit_breaker: "closed" } }
       })
-      expect((yield* ask("/health/circuit-breaker/off")).json).toEqual(wire())
+      expect((yield* ask("/health/circuit-breaker/off")).json).toEqual(detail())
     })
   )
 

@@ -4,7 +4,8 @@
  * Components appear by themselves: every circuit and every degradable Layer that is made where `Health` is provided. State
  * is computed when it is asked for, so an open circuit that is due reads `half_open`, and no handler does I/O. An open
  * circuit is *degraded*, not down, unless its service is named critical: a shared dependency must not take every replica out
- * of rotation. A degradable Layer is never more than degraded.
+ * of rotation. A degradable Layer is never more than degraded. Under an override to `observe` calls run, so the circuit reads
+ * `closed`; what its rules come to is in the `override` of its own route.
  *
  * | path | answers | status |
  * | --- | --- | --- |
@@ -12,7 +13,7 @@
  * | `/readyz` | route to me? | 200; 503 when a critical service is unavailable |
  * | `/health/ready` | `{"status","checks"}` | 200; 503 only when unhealthy |
  * | `/health/circuit-breaker` | all circuits as one, the worst state, and each by its service | 200 |
- * | `/health/circuit-breaker/:service` | one circuit | 200; 404 |
+ * | `/health/circuit-breaker/:service` | one circuit, with its rates and what a person has set | 200; 404 |
  *
  * **Example** (A circuit seen over HTTP)
  *
@@ -37,6 +38,7 @@
  * ```
  */
 import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
@@ -119,12 +121,11 @@ const checkOf = (component: Health.Component, critical: ReadonlySet<string>): Ef
         circuit
       }))
 
-const statusOf = (circuit: Health.CircuitSnapshot, critical: ReadonlySet<string>): Status =>
-  circuit.state === "closed"
-    ? "healthy"
-    : circuit.state === "open" && critical.has(circuit.name)
-      ? "unhealthy"
-      : "degraded"
+const statusOf = (circuit: Health.CircuitSnapshot, critical: ReadonlySet<string>): Status => {
+  const state = Health.stateForCalls(circuit)
+  if (state === "closed") return "healthy"
+  return state === "open" && critical.has(circuit.name) ? "unhealthy" : "degraded"
+}
 
 const statuses: ReadonlyArray<Status> = ["healthy", "degraded", "unhealthy"]
 
@@ -144,7 +145,7 @@ const ready = (checks: ReadonlyArray<Check>) => {
       status: status === "healthy" ? "ok" : "degraded",
       enabled,
       initialized,
-      ...(circuit === undefined ? {} : { circuit_breaker: circuit.state })
+      ...(circuit === undefined ? {} : { circuit_breaker: Health.stateForCalls(circuit) })
     }
   ])
   return answer(status === "unhealthy" ? 503 : 200, { status, checks: Object.fromEntries(named) })
@@ -152,9 +153,12 @@ const ready = (checks: ReadonlyArray<Check>) => {
 
 /** One circuit as the wire has it. */
 const wire = (
-  circuit: Pick<Health.CircuitSnapshot, "state" | "failuresInARow" | "counts" | "lastFailureAtMillis">
+  circuit: Pick<
+    Health.CircuitSnapshot,
+    "state" | "override" | "failuresInARow" | "counts" | "lastFailureAtMillis"
+  >
 ) => ({
-  state: circuit.state,
+  state: Health.stateForCalls(circuit),
   failure_count: circuit.failuresInARow,
   total_calls: circuit.counts.total,
   successful_calls: circuit.counts.successful,
@@ -165,6 +169,29 @@ const wire = (
     circuit.lastFailureAtMillis === undefined
       ? null
       : DateTime.formatIso(DateTime.makeUnsafe(circuit.lastFailureAtMillis))
+})
+
+/** One circuit with all there is to know about it. */
+const wireInDetail = (circuit: Health.CircuitSnapshot) => ({
+  ...wire(circuit),
+  override:
+    circuit.override === undefined
+      ? null
+      : {
+          mode: circuit.override.mode,
+          reason: circuit.override.reason,
+          ends_in_ms: Math.ceil(Duration.toMillis(circuit.override.endsIn)),
+          would_have_rejected: circuit.override.wouldHaveRejected,
+          // The rules go on only while they are observed.
+          ...(circuit.override.mode === "observe" ? { rules_state: circuit.state } : {})
+        },
+  rates: circuit.rates.map(({ _tag, calls, minimumCalls, rate, threshold }) => ({
+    rule: _tag === "FailureRate" ? "failure_rate" : "slow_call_rate",
+    rate: rate ?? null,
+    threshold,
+    calls,
+    minimum_calls: minimumCalls
+  }))
 })
 
 const byService = (circuits: ReadonlyArray<Health.CircuitSnapshot>) =>
@@ -178,7 +205,10 @@ const summary = (circuits: ReadonlyArray<Health.CircuitSnapshot>) => {
     circuits.reduce((total, circuit) => total + count(circuit), 0)
   const failures = circuits.flatMap((circuit) => circuit.lastFailureAtMillis ?? [])
   return wire({
-    state: states[Math.max(0, ...circuits.map((circuit) => states.indexOf(circuit.state)))] ?? "closed",
+    state:
+      states[Math.max(0, ...circuits.map((circuit) => states.indexOf(Health.stateForCalls(circuit))))] ??
+      "closed",
+    override: undefined,
     failuresInARow: sum((circuit) => circuit.failuresInARow),
     counts: {
       total: sum(({ counts }) => counts.total),
@@ -197,5 +227,5 @@ const oneCircuit = (circuits: ReadonlyArray<Health.CircuitSnapshot>) =>
     const circuit = circuits.find(({ name }) => name === service)
     return circuit === undefined
       ? Effect.fail(Problem.notFound("there is no circuit of that name"))
-      : answer(200, wire(circuit))
+      : answer(200, wireInDetail(circuit))
   })

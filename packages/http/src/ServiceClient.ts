@@ -66,7 +66,8 @@ import {
   Outcome,
   Policy,
   PolicyConfig,
-  ServiceUnavailable
+  ServiceUnavailable,
+  Spans
 } from "failsoft"
 import * as attempt from "./internal/attempt.ts"
 
@@ -221,7 +222,14 @@ const execute = (
   Effect.flatMap(
     mayRepeat(request),
     (repeatable): Effect.Effect<HttpClientResponse.HttpClientResponse, ServiceClientError> => {
-      const call = Effect.flatMap(withDeadline(request, attemptTimeout), send)
+      let begun = 0
+      const call = Effect.suspend(() => {
+        const attempt = Effect.flatMap(withDeadline(request, attemptTimeout), send)
+        // The transport makes a span for each attempt, which is where OpenTelemetry looks for this.
+        return begun++ === 0
+          ? attempt
+          : Effect.annotateSpans(attempt, Spans.attributes.resendCount, begun - 1)
+      })
       return repeatable
         ? policy.execute(call)
         : Effect.catchIf(

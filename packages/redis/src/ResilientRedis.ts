@@ -65,11 +65,12 @@ import type {
   ServiceUnavailable,
   Unsupported
 } from "failsoft"
-import { Degradable, Health } from "failsoft"
+import { Degradable, Health, Metrics } from "failsoft"
 import type * as Command from "./Command.ts"
 import * as IoRedis from "./IoRedis.ts"
 import * as clients from "./internal/client.ts"
 import * as engines from "./internal/engines.ts"
+import { ofTheConnection } from "./internal/metrics.ts"
 import { connect, disconnected, makeSlot } from "./internal/transport.ts"
 import * as RedisConfig from "./RedisConfig.ts"
 import type { Lenient, ReadError, Strict, WithSource, WriteError } from "./RedisViews.ts"
@@ -218,15 +219,19 @@ export const layerOf = <I, E, R, const Mode extends Degradable.StartupMode = "op
       const client = clients.make(engine)
       yield* clients.register(engine, { enabled: true })
       // The circuits are those of the commands, so what is switched here is only whether there is a connection.
+      const connection = Layer.provide(given.connection, Layer.succeed(Metrics.CountedAround, []))
       const started = Degradable.layer(Started, {
         name: engine.name,
-        primary: Layer.provide(Layer.effect(Started, Effect.as(connect(slot), {})), given.connection),
+        primary: Layer.provide(Layer.effect(Started, Effect.as(connect(slot), {})), connection),
         degraded: Layer.succeed(Started, {}),
         startup: given.startup,
         breaker: { enabled: false }
       })
       // In the health of the application it would tell no more than that a connection was once made.
-      yield* Effect.provideService(Layer.build(started), Health.Health, nobody)
+      yield* Layer.build(started).pipe(
+        Effect.provideService(Health.Health, nobody),
+        Effect.provideService(Metrics.CountedAround, ofTheConnection)
+      )
       return client
     })
   )

@@ -1,7 +1,7 @@
 /**
- * The gateway put together: services, routes, health, one error model, a deadline for every request.
+ * The gateway put together: services, routes, health, metrics, one error model, a deadline for every request.
  */
-import { HealthRoutes, Problem, RequestDeadline } from "@failsoft/http"
+import { HealthRoutes, MetricsRoute, Problem, RequestDeadline } from "@failsoft/http"
 import { ByteSize, type Duration, Effect, Layer } from "effect"
 import { HttpIncomingMessage, HttpMiddleware, HttpRouter, type HttpServerResponse } from "effect/http"
 import type { IpNetwork } from "effect/net"
@@ -34,6 +34,7 @@ export const layer = ({ errorFormat, requestDeadline, trustedProxies }: Options)
       Routes.layer,
       HealthRoutes.layer(),
       CacheHealth.route,
+      MetricsRoute.layer(),
       Problem.layer({ format: errorFormat }),
       bodyLimit,
       RequestDeadline.layer({ atMost: requestDeadline })

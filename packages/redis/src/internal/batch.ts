@@ -118,7 +118,7 @@ const writtenItem = (engine: Engine, command: Command<unknown>, now: Now): Items
   const known = split(engine.held, command, now)
   return known === undefined || known.asked !== undefined
     ? undefined
-    : served(command, { reply: known.join(null), source: "local", ageMillis: 0 }, itself)
+    : served(engine, command, { reply: known.join(null), source: "local", ageMillis: 0 }, itself)
 }
 
 const itemOf = (

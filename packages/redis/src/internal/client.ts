@@ -9,6 +9,7 @@ import type { WriteError } from "../RedisViews.ts"
 import type { Client, RedisHealth } from "../ResilientRedis.ts"
 import * as batch from "./batch.ts"
 import { attempt, type Engine, read, write } from "./engine.ts"
+import * as metrics from "./metrics.ts"
 import { disconnected } from "./transport.ts"
 import { classifyWrite, failureOf, judge, mayHaveBeenApplied } from "./verdict.ts"
 import * as views from "./views.ts"
@@ -54,7 +55,7 @@ const use = <A>(
   })
 }
 
-/** Tells of the client in the health of the application, beside its two circuits. */
+/** Tells of the client in the health and the metrics of the application, beside its two circuits. */
 export const register = (
   engine: Engine,
   { enabled }: { readonly enabled: boolean }
@@ -68,7 +69,8 @@ export const register = (
     sinceMillis: slot.sinceMillis,
     circuit: undefined
   }))
-  return Health.register({ _tag: "Layer", name, layer })
+  const known = Health.register({ _tag: "Layer", name, layer })
+  return enabled ? Effect.andThen(known, metrics.register(engine, healthOf(engine))) : known
 }
 
 const states: ReadonlyArray<Health.CircuitState> = ["closed", "half_open", "open"]

@@ -46,7 +46,9 @@ export interface Engine extends Hearer {
   /** Whether conditional writes and counters are answered from here as well. */
   readonly holdsConditional: boolean
   readonly timeout: Duration.Duration
-  readonly counts: { hits: number; misses: number; fallbacks: number }
+  readonly counts: { begun: number; hits: number; misses: number; fallbacks: number }
+  /** Answers from elsewhere than the server, by their source. */
+  readonly answers: Record<Exclude<Served.Source, "live">, number>
   /** Whether the server refuses writes and serves reads, so that a write held here would be at odds with them. */
   refusesWrites: boolean
   /** What follows on an answer of the server while writes are held. */
@@ -94,7 +96,7 @@ export const read = <A, B>(
     }
     engine.counts.hits++
     return Effect.fromResult(
-      served(command, { reply: known.join(null), source: "local", ageMillis: 0 }, serve)
+      served(engine, command, { reply: known.join(null), source: "local", ageMillis: 0 }, serve)
     )
   })
 
@@ -106,8 +108,12 @@ const ask = <A, B>(
   fiber: Fiber.Fiber<unknown, unknown>,
   whole: Read<A> = command
 ): Effect.Effect<B, ReadError> => {
+  engine.counts.begun++
   const call = live(engine, engine.reads, command, classifyRead, fiber)
-  const onSuccess = (reply: Reply) => answered(engine, command, reply, nowOf(fiber), serve)
+  const onSuccess = (reply: Reply) => {
+    if (whole !== command) engine.answers.local++
+    return answered(engine, command, reply, nowOf(fiber), serve)
+  }
   const onFailure = (error: LiveError) =>
     Effect.fromResult(failedRead(engine, whole, error, nowOf(fiber), serve))
   return Effect.matchEffect(call, {
@@ -130,6 +136,7 @@ export const write = <A, B>(
 ): Effect.Effect<B, WriteError> =>
   Effect.withFiber((fiber) => {
     const fate: Fate = { mayBeApplied: false }
+    engine.counts.begun++
     const call = live(engine, engine.writes, command, classifyWrite, fiber)
     return Effect.catch(call, (error) =>
       mayRepeat(error) ? again(engine, engine.writes, command, call, error, fate) : Effect.fail(error)
@@ -168,11 +175,23 @@ const live = (
   const send = Effect.suspend(() => engine.slot.current.send(command))
   return Deadline.remainingMillis(fiber) === undefined
     ? breaker.executeWith(send, classifyCall)
-    : attempt(engine, breaker, send, classifyCall)
+    : limited(engine, breaker, send, classifyCall)
 }
 
-/** One attempt through a circuit. The connection has a time limit of its own, so only a deadline needs one here. */
+/** One attempt through a circuit that is the only one. */
 export const attempt = <A, E>(
+  engine: Engine,
+  breaker: CircuitBreaker.CircuitBreaker,
+  call: Effect.Effect<A, E>,
+  classifyCall: (exit: Exit.Exit<A, E | ServiceUnavailable>) => Outcome.Outcome
+): Effect.Effect<A, E | ServiceUnavailable> =>
+  Effect.suspend(() => {
+    engine.counts.begun++
+    return limited(engine, breaker, call, classifyCall)
+  })
+
+/** The connection has a time limit of its own, so only a deadline needs one here. */
+const limited = <A, E>(
   engine: Engine,
   breaker: CircuitBreaker.CircuitBreaker,
   call: Effect.Effect<A, E>,
@@ -252,7 +271,7 @@ export const failedRead = <A, B>(
   }
   engine.counts.hits++
   if (isRejection(error)) engine.counts.fallbacks++
-  return served(command, known, serve)
+  return served(engine, command, known, serve)
 }
 
 /** The answer to a write that failed. */
@@ -280,7 +299,7 @@ export const failedWrite = <A, B>(
   const known = mayHold ? hold(engine.held, command, now, conditional) : undefined
   if (known === undefined) return Result.fail(judged)
   if (isRejection(error)) engine.counts.fallbacks++
-  return served(command, known, serve)
+  return served(engine, command, known, serve)
 }
 
 /** Whether the outcome of a write depends on what is there. */
@@ -295,10 +314,12 @@ const ambiguous = (engine: Engine, command: Sent, cause: unknown): Ambiguous => 
 
 /** What is held, as the caller gets it. */
 export const served = <A, B>(
+  engine: Engine,
   command: Command<A>,
   { ageMillis, reply, source }: Answer,
   serve: Serve<A, B>
-): Result.Result<B, RedisFailure.RedisFailure> =>
-  reply instanceof Error
-    ? Result.fail(RedisFailure.from(reply, command.name, command.args))
-    : Result.succeed(serve(command.decode(reply), source, source === "stale" ? ageMillis : undefined))
+): Result.Result<B, RedisFailure.RedisFailure> => {
+  if (reply instanceof Error) return Result.fail(RedisFailure.from(reply, command.name, command.args))
+  engine.answers[source]++
+  return Result.succeed(serve(command.decode(reply), source, source === "stale" ? ageMillis : undefined))
+}

@@ -2,12 +2,13 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Stream from "effect/Stream"
-import { CircuitBreaker, InvalidOption, Retry } from "failsoft"
+import { CircuitBreaker, InvalidOption, Metrics, Retry } from "failsoft"
 import * as Command from "../Command.ts"
 import type { Options } from "../ResilientRedis.ts"
 import * as Held from "../state/held/Held.ts"
 import * as comeback from "./comeback.ts"
 import type { Engine } from "./engine.ts"
+import * as metrics from "./metrics.ts"
 import * as options from "./options.ts"
 import type { Slot } from "./transport.ts"
 import { classifyRead, classifyWrite, hear, isRefusal } from "./verdict.ts"
@@ -60,7 +61,7 @@ export const make = Effect.fnUntraced(function* (given: Options, slot: Slot, sta
     ...given.retry,
     ...(enabled ? {} : { enabled }),
     name
-  }).pipe(ofStage(name, "retry"))
+  }).pipe(ofStage(name, "retry"), Effect.provideService(Metrics.CountedAround, [metrics.firstAttempts]))
   const engine: Engine = {
     ...settings,
     name,
@@ -68,7 +69,8 @@ export const make = Effect.fnUntraced(function* (given: Options, slot: Slot, sta
     reads,
     writes,
     retry,
-    counts: { hits: 0, misses: 0, fallbacks: 0 },
+    counts: { begun: 0, hits: 0, misses: 0, fallbacks: 0 },
+    answers: { stale: 0, local: 0, fallback: 0 },
     refusesWrites: false,
     refusal: undefined,
     answered: (kind) => back.answered(kind),

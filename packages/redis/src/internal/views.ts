@@ -105,6 +105,7 @@ const leniently = <A>(engine: Engine, command: Command.Read<A>): Effect.Effect<A
     if (!(error instanceof ServiceUnavailable)) return Effect.die(error)
     return Effect.withFiber((fiber) => {
       if (isRejection(error)) engine.counts.fallbacks++
+      engine.answers.fallback++
       const part = engine.whileAway === "fail" ? undefined : answerInPart(engine.held, command, nowOf(fiber))
       return Effect.succeed(part === undefined ? command.nothing : command.decode(part))
     })
@@ -117,6 +118,7 @@ const reached = <A>(engine: Engine, command: Command.Write<A>): Effect.Effect<A>
     (error) => {
       if (error._tag === "Misconfigured" || error._tag === "RedisFailure") return Effect.die(error)
       if (isRejection(error)) engine.counts.fallbacks++
+      engine.answers.fallback++
       return Effect.succeed(command.nothing)
     }
   )
