@@ -39,7 +39,9 @@ const everything = {
     maxOpenDuration: "5 minutes",
     probes: 2,
     successes: 1,
-    maxWait: "500 millis"
+    maxWait: "500 millis",
+    rampDuration: 30,
+    rampFrom: 0.2
   }
 }
 
@@ -68,7 +70,9 @@ const decoded: PolicyConfig.PolicyConfig = {
     maxOpenDuration: Duration.minutes(5),
     probes: 2,
     successes: 1,
-    maxWait: Duration.millis(500)
+    maxWait: Duration.millis(500),
+    rampDuration: Duration.seconds(30),
+    rampFrom: 0.2
   }
 }
 

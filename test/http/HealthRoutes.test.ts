@@ -13,6 +13,7 @@ const snapshot = (name: string, given: Partial<Health.CircuitSnapshot> = {}): He
   enabled: true,
   state: "closed",
   failuresInARow: 0,
+  ramp: undefined,
   override: undefined,
   rates: [],
   counts: { total: 0, successful: 0, failed: 0, ignored: 0, rejected: 0, fallback: 0 },

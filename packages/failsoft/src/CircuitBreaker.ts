@@ -36,13 +36,13 @@
 import * as Config from "effect/Config"
 import type * as ConfigProvider from "effect/ConfigProvider"
 import type * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as PubSub from "effect/PubSub"
-import * as Schedule from "effect/Schedule"
+import type * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -50,6 +50,7 @@ import type * as Take from "effect/Take"
 import * as Health from "./Health.ts"
 import type { InvalidOption } from "./InvalidOption.ts"
 import * as circuitMetrics from "./internal/circuitMetrics.ts"
+import { validate } from "./internal/circuitOptions.ts"
 import * as circuitShell from "./internal/circuitShell.ts"
 import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct } from "./internal/config.ts"
 import * as options from "./internal/options.ts"
@@ -58,8 +59,7 @@ import * as trips from "./internal/trips.ts"
 import * as Outcome from "./Outcome.ts"
 import * as PolicyEvent from "./PolicyEvent.ts"
 import { ServiceUnavailable } from "./ServiceUnavailable.ts"
-import type * as Circuit from "./state/Circuit.ts"
-import { consecutive, type TripPolicy } from "./Trip.ts"
+import type { TripPolicy } from "./Trip.ts"
 
 export {
   any,
@@ -97,6 +97,20 @@ export interface Options<R = never> {
         readonly successes?: number | undefined
         /** The age at which a probe that has not ended gives up its slot. Default: `"30 seconds"`. */
         readonly maxWait?: Duration.Input | undefined
+      }
+    | undefined
+  /**
+   * How calls come back once half-open has ended well. Default: all at once.
+   *
+   * For `duration` after the circuit closed it admits a share of the calls, drawn by chance, which grows in a straight
+   * line to all of them; the others are rejected. Failures count as ever.
+   */
+  readonly ramp?:
+    | {
+        /** Longer than 0, at most 24 days. */
+        readonly duration: Duration.Input
+        /** The share admitted at first, above 0 and at most 1. Default: 0.1. */
+        readonly from?: number | undefined
       }
     | undefined
   /**
@@ -160,7 +174,7 @@ export const make: <R = never>(
 ) => Effect.Effect<CircuitBreaker, InvalidOption, R | Scope.Scope> = Effect.fnUntraced(function* <R>(
   given: Options<R>
 ) {
-  const { config, probe } = yield* validate(given)
+  const { config, probeEveryMillis } = yield* validate(given)
   const { name } = given
   if (given.enabled === false) {
     const off = switchedOff(name)
@@ -173,7 +187,10 @@ export const make: <R = never>(
   yield* Effect.addFinalizer(() => PubSub.end(hub, Exit.void))
   const { emit } = yield* PolicyEvent.emitter
   const shell = circuitShell.make(name, config, hub, emit)
-  if (probe !== undefined) shell.startProber = yield* prober.make(shell, probe, classifyByDefault)
+  if (given.probe !== undefined && probeEveryMillis !== undefined) {
+    const probe = { effect: given.probe.effect, everyMillis: probeEveryMillis }
+    shell.startProber = yield* prober.make(shell, probe, classifyByDefault)
+  }
 
   const snapshot = Effect.withFiber((fiber) => Effect.succeed(circuitShell.snapshot(shell, fiber)))
   yield* Health.register({ _tag: "Circuit", name, circuit: snapshot })
@@ -203,7 +220,7 @@ export const layer = <I, R = never>(
 
 /**
  * The options as configuration holds them, all of them optional: `enabled`, `openDuration`, `maxOpenDuration`, for half-open
- * `probes`, `successes` and `maxWait`, and the rules: `failures` (in a row), `failureRate`, and `slowCallRate` with
+ * `probes`, `successes` and `maxWait`, `rampDuration` and `rampFrom`, and the rules: `failures` (in a row), `failureRate`, and `slowCallRate` with
  * `slowerThan`. Several rules make `any`. The rates share `minimumCalls` and a window, `windowCalls` or `windowDuration`,
  * which they need. Bare numbers of durations are seconds.
  */
@@ -214,8 +231,18 @@ export const ConfigSchema = ConfigStruct({
   maxOpenDuration: Schema.optionalKey(ConfigDuration),
   probes: Schema.optionalKey(ConfigNumber),
   successes: Schema.optionalKey(ConfigNumber),
-  maxWait: Schema.optionalKey(ConfigDuration)
-}).check(Schema.makeFilter(trips.misfit))
+  maxWait: Schema.optionalKey(ConfigDuration),
+  rampDuration: Schema.optionalKey(ConfigDuration),
+  rampFrom: Schema.optionalKey(ConfigNumber)
+}).check(
+  Schema.makeFilter(
+    (config) =>
+      trips.misfit(config) ??
+      (config.rampFrom !== undefined && config.rampDuration === undefined
+        ? { path: ["rampDuration"], issue: "rampFrom needs rampDuration" }
+        : undefined)
+  )
+)
 
 /** The options that a decoded configuration stands for. What it leaves out keeps its default. */
 export const fromConfig = (config: typeof ConfigSchema.Type): Omit<Options, "name"> => ({
@@ -223,7 +250,8 @@ export const fromConfig = (config: typeof ConfigSchema.Type): Omit<Options, "nam
   trip: trips.fromConfig(config),
   openDuration: config.openDuration,
   maxOpenDuration: config.maxOpenDuration,
-  halfOpen: { probes: config.probes, successes: config.successes, maxWait: config.maxWait }
+  halfOpen: { probes: config.probes, successes: config.successes, maxWait: config.maxWait },
+  ramp: config.rampDuration && { duration: config.rampDuration, from: config.rampFrom }
 })
 
 /**
@@ -291,6 +319,7 @@ const switchedOff = (name: string): CircuitBreaker => ({
     state: "closed",
     override: undefined,
     failuresInARow: 0,
+    ramp: undefined,
     rates: [],
     counts: { total: 0, successful: 0, failed: 0, ignored: 0, rejected: 0, fallback: 0 },
     lastFailureAtMillis: undefined,
@@ -298,75 +327,3 @@ const switchedOff = (name: string): CircuitBreaker => ({
   }),
   transitions: Stream.empty
 })
-
-const validate = Effect.fnUntraced(function* <R>(given: Options<R>) {
-  const name = yield* options.name("name", given.name)
-  const halfOpen = given.halfOpen ?? {}
-  const openDuration = given.openDuration ?? "60 seconds"
-  const fixedMillis = Schedule.isSchedule(openDuration)
-    ? undefined
-    : yield* options.millis(name, "openDuration", openDuration)
-  const maxOpenMillis =
-    given.maxOpenDuration === undefined
-      ? Math.max(fixedMillis ?? 0, Duration.toMillis("5 minutes"))
-      : yield* options.millis(name, "maxOpenDuration", given.maxOpenDuration)
-  if (fixedMillis !== undefined && maxOpenMillis < fixedMillis) {
-    const least = `a duration of at least openDuration, which is ${Duration.format(Duration.millis(fixedMillis))}`
-    return yield* options.invalid(name, "maxOpenDuration", given.maxOpenDuration, least)
-  }
-  const openMillis = Schedule.isSchedule(openDuration)
-    ? yield* replay(openDuration, maxOpenMillis)
-    : [fixedMillis ?? 0]
-  if (openMillis.length === 0 || openMillis.some((millis) => millis <= 0)) {
-    return yield* options.invalid(
-      name,
-      "openDuration",
-      openDuration,
-      "a Schedule whose delays are longer than 0"
-    )
-  }
-  const config: Circuit.CircuitConfig = {
-    trips: yield* trips.validate(name, given.trip ?? consecutive(5)),
-    openMillis,
-    maxOpenMillis,
-    probes: yield* options.integer(name, "halfOpen.probes", halfOpen.probes ?? 1, { min: 1, max: 1000 }),
-    successes: yield* options.integer(name, "halfOpen.successes", halfOpen.successes ?? 3, {
-      min: 1,
-      max: 1_000_000
-    }),
-    probeMaxAgeMillis: yield* options.millis(name, "halfOpen.maxWait", halfOpen.maxWait ?? "30 seconds")
-  }
-  const probe =
-    given.probe === undefined
-      ? undefined
-      : {
-          effect: given.probe.effect,
-          everyMillis: yield* options.millis(name, "probe.every", given.probe.every)
-        }
-  return { config, probe }
-})
-
-/** How many delays of a Schedule are kept: far beyond any backoff that is still growing. */
-const maxOpenings = 64
-
-/** Plays the delays of a Schedule once, on a time of its own, so that the rules need no Schedule. */
-const replay = (
-  schedule: Schedule.Schedule<unknown, number>,
-  maxOpenMillis: number
-): Effect.Effect<ReadonlyArray<number>> =>
-  Effect.gen(function* () {
-    const step = yield* Schedule.toStep(schedule)
-    const delays: Array<number> = []
-    let nowMillis = 0
-    while (delays.length < maxOpenings) {
-      const next = yield* Effect.suspend(() => step(nowMillis, delays.length + 1)).pipe(
-        Effect.map(([, delay]) => Duration.toMillis(delay)),
-        Effect.exit
-      )
-      if (Exit.isFailure(next)) break
-      const delayMillis = Math.min(next.value, maxOpenMillis)
-      nowMillis += delayMillis
-      delays.push(delayMillis)
-    }
-    return delays
-  })

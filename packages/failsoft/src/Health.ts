@@ -61,6 +61,8 @@ export interface CircuitSnapshot {
     | undefined
   /** Failures since the last success. */
   readonly failuresInARow: number
+  /** The share of calls that it admits while they come back after an opening, above 0 and at most 1; else `undefined`. */
+  readonly ramp: number | undefined
   /** The rates by which it may open, in the order of its rules; empty unless it is closed. */
   readonly rates: ReadonlyArray<RateSnapshot>
   readonly counts: CallCounts

@@ -42,7 +42,12 @@ export const situations = [
   "opening grown after closing",
   "growth forgotten",
   "growth forgotten exactly in time",
-  "opening beyond the end of the schedule"
+  "opening beyond the end of the schedule",
+  "admitted in a ramp",
+  "rejected in a ramp",
+  "drawn exactly the share of a ramp",
+  "admitted exactly at the end of a ramp",
+  "opened in a ramp"
 ] as const
 
 export type Situation = (typeof situations)[number]
@@ -105,7 +110,10 @@ const drawConfig = (draw: Draw): Circuit.CircuitConfig => {
     maxOpenMillis: Math.max(...openMillis) * draw.integer(1, 3),
     probes: draw.integer(1, 3),
     successes: draw.integer(1, 4),
-    probeMaxAgeMillis: draw.pick(durations)
+    probeMaxAgeMillis: draw.pick(durations),
+    ramp: draw.chance(0.5)
+      ? { durationMillis: draw.pick([4, 16]), from: draw.pick([0.25, 0.5, 1]) }
+      : undefined
   }
 }
 
@@ -181,6 +189,9 @@ export const playHistory = (rules: Rules, seed: number, counts: Counts): void =>
       same(`stateName at ${at}`, rules.stateName(circuit, at), reference.stateName(at))
       same(`dueInMillis at ${at}`, rules.dueInMillis(circuit, at), at < due ? due - at : undefined)
     }
+    for (const at of [now, now + 1, now + 4, now + 16]) {
+      same(`the share at ${at}`, rules.rampShare(config, circuit, at) ?? Number.NaN, reference.share(at))
+    }
     const held = circuit._tag === "HalfOpen" ? circuit.probes.length : 0
     same("probes in flight", held, reference.probes().length)
     checkWindows()
@@ -226,9 +237,11 @@ export const playHistory = (rules: Rules, seed: number, counts: Counts): void =>
     const before = reference.state()
     const due = reference.dueAt()
     const held = reference.probes()
-    const expected = reference.admit(id, now)
-    const [actual, next] = rules.admit(config, now)(circuit)
-    steps.push(`at ${now}: admit call ${id}: ${actual._tag}`)
+    const share = reference.share(now)
+    const random = Number.isNaN(share) ? draw.next() : draw.pick([0, share - 2 ** -20, share, draw.next()])
+    const expected = reference.admit(id, now, random)
+    const [actual, next] = rules.admit(config, now, random)(circuit)
+    steps.push(`at ${now}: admit call ${id}, drawn ${random}: ${actual._tag}`)
     same("admission", actual._tag, expected.admitted ? "Admitted" : "Rejected")
     if (expected.admitted) {
       if (actual._tag !== "Admitted") return
@@ -236,6 +249,9 @@ export const playHistory = (rules: Rules, seed: number, counts: Counts): void =>
       calls.push({ id, at: now, permit: actual.permit, closed: before === "closed", settled: false })
       follow(actual.transition, next)
       note("admitted closed", before === "closed")
+      note("admitted in a ramp", !Number.isNaN(share))
+      if (Number.isNaN(share) && next._tag === "Closed") same("ramp", next.rampSinceMillis, undefined)
+      note("admitted exactly at the end of a ramp", now === endOfRamp())
       note("admitted exactly when due", now === due)
       note("admitted as a further probe", before === "half-opened")
       const ages = held.map(({ at }) => now - at)
@@ -247,6 +263,8 @@ export const playHistory = (rules: Rules, seed: number, counts: Counts): void =>
       same("circuit after a rejection", next, circuit)
       follow(undefined, next)
       note("rejected open", before === "opened")
+      note("rejected in a ramp", before === "closed")
+      note("drawn exactly the share of a ramp", random === share)
       note("rejected 1 ms before due", now === due - 1)
       note("rejected for want of a slot", before === "half-opened")
       note(
@@ -256,8 +274,14 @@ export const playHistory = (rules: Rules, seed: number, counts: Counts): void =>
     }
   }
 
+  const endOfRamp = (): number => {
+    const closed = reference.turns().at(-1)
+    return closed?.kind === "closed" && config.ramp ? closed.at + config.ramp.durationMillis : Number.NaN
+  }
+
   const settle = (call: Call, outcome: Outcome): void => {
     const before = reference.state()
+    const rampEnds = endOfRamp()
     const counted = reference.counts(call.id)
     const era = reference.era()
     const admittedNow = era.some((entry) => entry.kind === "admitted" && entry.call === call.id)
@@ -272,6 +296,7 @@ export const playHistory = (rules: Rules, seed: number, counts: Counts): void =>
     call.settled = true
     same("transition", actual?.to, expected?.to)
     if (unmoved || !counted) same("circuit when nothing moves", next, circuit)
+    note("opened in a ramp", expected?.to === "open" && now < rampEnds)
     note("opened by a success", before === "closed" && outcome._tag === "Success" && expected?.to === "open")
     if (actual?.to === "closed" && expected?.to === "closed") {
       same("successes", actual.successes, expected.successes)
@@ -338,13 +363,13 @@ export const playHistory = (rules: Rules, seed: number, counts: Counts): void =>
     return (Math.floor(last / bucketMillis) + buckets) * bucketMillis
   }
 
-  /** Moments at which the answer changes: the circuit is due, a probe is lost or slow, growth or calls are forgotten. */
+  /** Moments at which the answer changes: the circuit is due, a probe is lost or slow, growth or calls are forgotten, a ramp ends. */
   const boundaries = (): ReadonlyArray<number> => {
     const turns = reference.turns()
     const last = turns.at(-1)
     const opening = turns.findLast((turn) => turn.kind === "opened")
     return [
-      ...(Number.isNaN(reference.dueAt()) ? [] : [reference.dueAt()]),
+      ...[reference.dueAt(), endOfRamp()].filter((moment) => !Number.isNaN(moment)),
       ...reference.probes().map(({ at }) => at + config.probeMaxAgeMillis),
       ...config.trips.flatMap((trip) =>
         trip._tag === "SlowCallRate"

@@ -4,7 +4,7 @@ import { join } from "node:path"
 import { describe, expect, it } from "vitest"
 import { playHistories, type Rules, WrongHistory } from "./circuitHistories.ts"
 
-const modules = ["Window", "Trip", "Circuit"] as const
+const modules = ["Window", "Trip", "Ramp", "Circuit"] as const
 
 type Module = (typeof modules)[number]
 
@@ -65,8 +65,8 @@ const mutants: ReadonlyArray<Mutant> = [
   },
   {
     bug: "closed starts no generation",
-    replace: "closed(config, circuit.generation + 1, growth)",
-    by: "closed(config, circuit.generation, growth)"
+    replace: "closed(config, circuit.generation + 1, growth,",
+    by: "closed(config, circuit.generation, growth,"
   },
   {
     bug: "a settled probe keeps its slot",
@@ -329,6 +329,57 @@ const mutants: ReadonlyArray<Mutant> = [
   }
 ]
 
+const rampMutants: ReadonlyArray<Mutant> = [
+  {
+    bug: "a ramp admits a draw of exactly its share",
+    replace: "random >= share",
+    by: "random > share"
+  },
+  {
+    bug: "a ramp admits all",
+    replace: "share !== undefined && random >= share",
+    by: "false"
+  },
+  {
+    bug: "a ramp that is over is kept",
+    replace: "isOver ? { ...circuit, rampSinceMillis: undefined } : circuit",
+    by: "circuit"
+  },
+  {
+    bug: "a ramp is dropped by the first call that it admits",
+    replace: "const isOver = share === undefined &&",
+    by: "const isOver ="
+  },
+  {
+    bug: "a circuit that never opened has a ramp",
+    replace: "closed(config, generation, undefined, undefined)",
+    by: "closed(config, generation, undefined, 0)"
+  },
+  {
+    bug: "a closing starts no ramp",
+    replace: "config.ramp && nowMillis",
+    by: "undefined"
+  },
+  {
+    bug: "a ramp lasts one moment too long",
+    in: "Ramp",
+    replace: "elapsedMillis < durationMillis",
+    by: "elapsedMillis <= durationMillis"
+  },
+  {
+    bug: "a ramp does not grow",
+    in: "Ramp",
+    replace: "from + (1 - from) * (Math.max(0, elapsedMillis) / durationMillis)",
+    by: "from"
+  },
+  {
+    bug: "a ramp begins with nothing",
+    in: "Ramp",
+    replace: "from + (1 - from) *",
+    by: ""
+  }
+]
+
 const play = (rules: Rules): void => {
   playHistories(rules, 1, 2000)
 }
@@ -338,7 +389,7 @@ describe("the histories find each planted bug", () => {
     play(await load(sources))
   })
 
-  it.each(mutants)("$bug", async ({ by, in: name = "Circuit", replace }) => {
+  it.each([...mutants, ...rampMutants])("$bug", async ({ by, in: name = "Circuit", replace }) => {
     expect(sources[name].split(replace)).toHaveLength(2)
     const mutant = await load({ ...sources, [name]: sources[name].replace(replace, () => by) })
     expect(() => play(mutant)).toThrow(WrongHistory)

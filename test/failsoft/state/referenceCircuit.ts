@@ -92,8 +92,18 @@ export class ReferenceCircuit {
     }, 0)
   }
 
-  admit(call: number, now: number): ReferenceAdmission {
+  /** The share of calls admitted at a moment after the last closing; NaN when there is no ramp, or no more. */
+  share(now: number): number {
+    const last = this.turns().at(-1)
+    const { ramp } = this.config
+    if (last?.kind !== "closed" || ramp === undefined) return Number.NaN
+    const left = last.at + ramp.durationMillis - now
+    return left <= 0 ? Number.NaN : 1 - (left / ramp.durationMillis) * (1 - ramp.from)
+  }
+
+  admit(call: number, now: number, random: number): ReferenceAdmission {
     const state = this.state()
+    if (random >= this.share(now)) return { admitted: false, retryAfterMillis: undefined }
     if (state === "opened") {
       if (now < this.dueAt()) return { admitted: false, retryAfterMillis: this.dueAt() - now }
       this.log.push({ kind: "half-opened", at: now })

@@ -9,6 +9,7 @@ import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as MutableRef from "effect/MutableRef"
 import * as PubSub from "effect/PubSub"
+import * as Random from "effect/Random"
 import * as Ref from "effect/Ref"
 import type * as Health from "../Health.ts"
 import * as Outcome from "../Outcome.ts"
@@ -35,6 +36,7 @@ export const execute = <A, E, R>(
       if (answer !== undefined) return answer
     }
     if (circuit._tag === "Closed") {
+      if (circuit.rampSinceMillis !== undefined) return ramped(shell, fiber, self, classify)
       const permit: Circuit.Permit = shell.timesCalls
         ? { generation: circuit.generation, admittedAtMillis: monotonicMillis(fiber) }
         : circuit
@@ -49,6 +51,29 @@ export const execute = <A, E, R>(
           settle(shell, fiber, permit, exit, classify)
         )
   })
+
+/** Takes a call through a closed circuit whose ramp lasts, or is found to be over. Nothing is taken that must come back. */
+const ramped = <A, E, R>(
+  shell: Shell,
+  fiber: Fiber.Fiber<unknown, unknown>,
+  self: Effect.Effect<A, E, R>,
+  classify: (exit: Exit.Exit<A, E>) => Outcome.Outcome
+): Effect.Effect<A, E | ServiceUnavailable, R> => {
+  const nowMillis = monotonicMillis(fiber)
+  const circuit = Ref.getUnsafe(shell.state)
+  const random = fiber.getRef(Random.Random).nextDoubleUnsafe()
+  const [answer, next] = Circuit.admit(shell.config, nowMillis, random)(circuit)
+  if (next !== circuit) MutableRef.set(shell.state.ref, next)
+  const call = (permit: Circuit.Permit) =>
+    admission.lean(self, (exit) => settle(shell, fiber, permit, exit, classify))
+  if (answer._tag === "Admitted") {
+    // What was rejected at the end of the ramp would else wait for the next opening to be told.
+    return next === circuit || shell.rejection.untold === 0
+      ? call(answer.permit)
+      : Effect.andThen(Effect.uninterruptible(tellUntold(shell, fiber)), call(answer.permit))
+  }
+  return Effect.flatMap(refuse(shell, fiber, nowMillis, answer), ({ permit }) => call(permit))
+}
 
 /** A permit of no state: what its call comes to is counted and moves nothing. */
 const noPermit: Circuit.Permit = { generation: -1 }
@@ -68,13 +93,14 @@ const byOverride = <A, E, R>(
     return reject(shell, fiber, nowMillis, { _tag: "Rejected", generation: -1, retryAfterMillis: leftMillis })
   }
   if (override.mode === "observe") {
-    if (wouldAdmit(shell, fiber)) return undefined
+    // The ramp of a closed circuit draws for each call, and once.
+    if (Ref.getUnsafe(shell.state)._tag === "Closed" || wouldAdmit(shell, fiber)) return undefined
     override.wouldHaveRejected++
   }
   return admission.lean(self, (exit) => settle(shell, fiber, noPermit, exit, classify))
 }
 
-/** Another call took the last slot since this one was let through: that is a rejection, unless it is only observed. */
+/** The ramp, or a call that took the last slot since this one was let through: a rejection, unless it is only observed. */
 const refuse = (
   shell: Shell,
   fiber: Fiber.Fiber<unknown, unknown>,
@@ -261,6 +287,7 @@ export const snapshot = (shell: Shell, fiber: Fiber.Fiber<unknown, unknown>): He
   const override = overrideAt(shell, nowMillis)
   const { failuresInARow, ...counts } = shell.counters
   const dueInMillis = Circuit.dueInMillis(circuit, nowMillis)
+  const rulesDecide = override === undefined || override.mode === "observe"
   return {
     name: shell.name,
     enabled: true,
@@ -272,6 +299,7 @@ export const snapshot = (shell: Shell, fiber: Fiber.Fiber<unknown, unknown>): He
       wouldHaveRejected: override.wouldHaveRejected
     },
     failuresInARow,
+    ramp: rulesDecide ? Circuit.rampShare(shell.config, circuit, nowMillis) : undefined,
     rates: circuit._tag === "Closed" ? circuit.watches.map((watch) => rateOf(watch, nowMillis)) : [],
     // A fallback that fails in turn may be answered by another one, but the call was rejected once.
     counts: {

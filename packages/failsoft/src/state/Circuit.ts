@@ -7,8 +7,12 @@
  * A permit carries the generation of the state that granted it, and every transition starts a new generation. So
  * a call that was admitted in an earlier state settles into nothing, however late it ends.
  */
+import type { Admission, Because, Permit, Transition } from "./Admission.ts"
 import type { Outcome } from "./Outcome.ts"
+import * as Ramp from "./Ramp.ts"
 import * as Trip from "./Trip.ts"
+
+export type { Admission, Because, Permit, Transition } from "./Admission.ts"
 
 /** What a circuit is held to; validated by the shell before it gets here. */
 export interface CircuitConfig {
@@ -24,6 +28,8 @@ export interface CircuitConfig {
   readonly successes: number
   /** Age at which a probe that has not settled gives up its slot. */
   readonly probeMaxAgeMillis: number
+  /** How calls come back after half-open; without it all at once. */
+  readonly ramp?: Ramp.RampConfig | undefined
 }
 
 export type Circuit = Closed | Open | HalfOpen
@@ -36,6 +42,8 @@ export interface Closed {
   readonly watches: ReadonlyArray<Trip.Watch>
   /** What earlier openings had grown to, remembered until the circuit has been closed as long as it was open. */
   readonly growth: { readonly openings: number; readonly forgetAtMillis: number } | undefined
+  /** When the ramp began; absent without one, and once an admission has found it over. */
+  readonly rampSinceMillis: number | undefined
 }
 
 export interface Open {
@@ -52,62 +60,28 @@ export interface HalfOpen {
   readonly openings: number
   readonly lastOpenMillis: number
   readonly successes: number
-  readonly probes: ReadonlyArray<Probe>
+  readonly probes: ReadonlyArray<{ readonly id: number; readonly admittedAtMillis: number }>
   readonly nextProbe: number
-}
-
-interface Probe {
-  readonly id: number
-  readonly admittedAtMillis: number
 }
 
 export type StateName = "closed" | "open" | "half_open"
 
-/**
- * The right to run one call, settled once. `probe` is the slot it holds while half-open.
- *
- * Where no rule asks how long calls take, a closed circuit may itself be the permit of the calls it admits, so that
- * admitting them costs nothing.
- */
-export interface Permit {
-  readonly generation: number
-  readonly admittedAtMillis?: number | undefined
-  readonly probe?: number | undefined
-}
-
-export type Admission =
-  | { readonly _tag: "Admitted"; readonly permit: Permit; readonly transition: Transition | undefined }
-  | {
-      readonly _tag: "Rejected"
-      readonly generation: number
-      readonly retryAfterMillis: number | undefined
-    }
-
-export type Transition =
-  | {
-      readonly to: "open"
-      readonly from: "closed" | "half_open"
-      readonly because: Because
-      readonly openings: number
-      readonly openMillis: number
-      readonly generation: number
-    }
-  | { readonly to: "half_open"; readonly from: "open" }
-  | { readonly to: "closed"; readonly from: "half_open"; readonly successes: number }
-
-/** Why a circuit opened: a rule was met, or a probe failed; `slow` when it succeeded, but too late. */
-export type Because = Trip.Met | { readonly _tag: "ProbeFailed"; readonly slow: boolean }
-
 /** A closed circuit that knows nothing. */
 export const initial = (config: CircuitConfig, generation = 0): Circuit =>
-  closed(config, generation, undefined)
+  closed(config, generation, undefined, undefined)
 
-const closed = (config: CircuitConfig, generation: number, growth: Closed["growth"]): Closed => ({
+const closed = (
+  config: CircuitConfig,
+  generation: number,
+  growth: Closed["growth"],
+  rampSinceMillis: number | undefined
+): Closed => ({
   _tag: "Closed",
   generation,
   failures: 0,
   watches: Trip.watch(config.trips),
-  growth
+  growth,
+  rampSinceMillis
 })
 
 /** The state as a reader sees it: an open circuit that is due reads `half_open`, though no call has come yet. */
@@ -120,19 +94,32 @@ export const stateName = (circuit: Circuit, nowMillis: number): StateName => {
 export const dueInMillis = (circuit: Circuit, nowMillis: number): number | undefined =>
   circuit._tag === "Open" && nowMillis < circuit.untilMillis ? circuit.untilMillis - nowMillis : undefined
 
+/** The share of calls that a closed circuit admits while its ramp lasts, or `undefined` when it admits all. */
+export const rampShare = (config: CircuitConfig, circuit: Circuit, nowMillis: number): number | undefined =>
+  circuit._tag === "Closed" && circuit.rampSinceMillis !== undefined && config.ramp !== undefined
+    ? Ramp.share(config.ramp, nowMillis - circuit.rampSinceMillis)
+    : undefined
+
 /** Whether a settled outcome would leave the circuit as it is, so that nothing need be written. */
 export const isUnmoved = (circuit: Circuit, outcome: Outcome): boolean =>
   circuit._tag === "Closed" &&
   (outcome._tag === "Ignored" ||
     (outcome._tag === "Success" && circuit.failures === 0 && circuit.watches.length === 0))
 
-/** Asks for the right to run a call. */
+/** Asks for the right to run a call. `random`, from 0 up to 1, is drawn for the ramp of a closed circuit. */
 export const admit =
-  (config: CircuitConfig, nowMillis: number) =>
+  (config: CircuitConfig, nowMillis: number, random = 0) =>
   (circuit: Circuit): readonly [Admission, Circuit] => {
     switch (circuit._tag) {
-      case "Closed":
-        return [admitted(circuit.generation, nowMillis, undefined), circuit]
+      case "Closed": {
+        const share = rampShare(config, circuit, nowMillis)
+        if (share !== undefined && random >= share) return [rejected(circuit, undefined), circuit]
+        const isOver = share === undefined && circuit.rampSinceMillis !== undefined
+        return [
+          admitted(circuit.generation, nowMillis, undefined),
+          isOver ? { ...circuit, rampSinceMillis: undefined } : circuit
+        ]
+      }
       case "Open": {
         const dueIn = dueInMillis(circuit, nowMillis)
         if (dueIn !== undefined) return [rejected(circuit, dueIn), circuit]
@@ -218,7 +205,10 @@ const settleProbe = (
   const successes = circuit.successes + 1
   if (successes < config.successes) return [undefined, { ...circuit, successes }]
   const growth = { openings: circuit.openings, forgetAtMillis: nowMillis + circuit.lastOpenMillis }
-  return [{ from: "half_open", to: "closed", successes }, closed(config, circuit.generation + 1, growth)]
+  return [
+    { from: "half_open", to: "closed", successes },
+    closed(config, circuit.generation + 1, growth, config.ramp && nowMillis)
+  ]
 }
 
 const open = (
