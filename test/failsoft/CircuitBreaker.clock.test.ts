@@ -248,6 +248,8 @@ describe("a machine that slept for a day finds", () => {
       yield* Effect.forkChild(breaker.execute(Deferred.await(end)), { startImmediately: true })
       const first = yield* Effect.flip(breaker.execute(answer))
       yield* breaker.override("open", { reason: "test", ttl: "1 hour" })
+      // At most one rejection is told for each millisecond.
+      yield* TestClock.adjust("1 millis")
       yield* Effect.exit(breaker.execute(answer))
       yield* TestClock.setTime(day)
       expect(yield* breaker.snapshot).toMatchObject({ state: "half_open", override: undefined })

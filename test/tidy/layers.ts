@@ -11,6 +11,7 @@ const layers = {
     "Outcome",
     "Trip",
     "CircuitEvent",
+    "KeyedCircuit",
     "PolicyEvent",
     "Served",
     "Metrics",

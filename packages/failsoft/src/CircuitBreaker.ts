@@ -50,16 +50,29 @@ import type * as Take from "effect/Take"
 import * as Health from "./Health.ts"
 import type { InvalidOption } from "./InvalidOption.ts"
 import * as circuitMetrics from "./internal/circuitMetrics.ts"
-import { validate } from "./internal/circuitOptions.ts"
+import { overrideOf, validate } from "./internal/circuitOptions.ts"
 import * as circuitShell from "./internal/circuitShell.ts"
+import * as snapshots from "./internal/circuitSnapshot.ts"
 import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct } from "./internal/config.ts"
+import * as keyedBreaker from "./internal/keyedBreaker.ts"
+import * as keyedCircuits from "./internal/keyedCircuits.ts"
 import * as options from "./internal/options.ts"
 import * as prober from "./internal/prober.ts"
 import * as trips from "./internal/trips.ts"
+import type { KeyedCircuitBreaker } from "./KeyedCircuit.ts"
 import * as Outcome from "./Outcome.ts"
 import * as PolicyEvent from "./PolicyEvent.ts"
 import { ServiceUnavailable } from "./ServiceUnavailable.ts"
+import * as Circuit from "./state/Circuit.ts"
 import type { TripPolicy } from "./Trip.ts"
+
+export {
+  type KeyedCircuitBreaker,
+  type KeyedSnapshot,
+  type KeyedTransition,
+  type KeySnapshot,
+  withKey
+} from "./KeyedCircuit.ts"
 
 export {
   any,
@@ -126,6 +139,27 @@ export interface Options<R = never> {
   readonly enabled?: boolean | undefined
 }
 
+/** What a keyed circuit breaker is made from: the options of a breaker, which hold for the circuit of each key. */
+export interface KeyedOptions<R = never> extends Omit<Options<R>, "probe"> {
+  /** Keys that have a circuit at most: 1 to 1,000,000. Beyond them a call of a new key may run without one. Default: 10,000. */
+  readonly maxKeys?: number | undefined
+  /**
+   * How long no call has come for a key before what is known of it may be forgotten to make room: longer than 0, at
+   * most 24 days. Default: `"10 minutes"`.
+   */
+  readonly idle?: Duration.Input | undefined
+  /**
+   * Asks the dependency behind a key how it is, as `Options.probe` does. One fiber waits for each circuit that is not closed.
+   * Default: none.
+   */
+  readonly probe?:
+    | {
+        readonly effect: (key: string) => Effect.Effect<unknown, unknown, R>
+        readonly every: Duration.Input
+      }
+    | undefined
+}
+
 /** What a circuit looks like at one moment. */
 export type Snapshot = Health.CircuitSnapshot
 
@@ -183,33 +217,74 @@ export const make: <R = never>(
   }
 
   const classifyByDefault = given.classify ?? Outcome.fromExit
-  const hub = yield* PubSub.sliding<Take.Take<PolicyEvent.Transition>>(128)
-  yield* Effect.addFinalizer(() => PubSub.end(hub, Exit.void))
-  const { emit } = yield* PolicyEvent.emitter
-  const shell = circuitShell.make(name, config, hub, emit)
+  const shell = yield* shellOf(name, config)
+  const cell = circuitShell.cell(shell, Circuit.initial(config))
   if (given.probe !== undefined && probeEveryMillis !== undefined) {
-    const probe = { effect: given.probe.effect, everyMillis: probeEveryMillis }
-    shell.startProber = yield* prober.make(shell, probe, classifyByDefault)
+    const { effect } = given.probe
+    const probe = { effect: () => effect, everyMillis: probeEveryMillis }
+    shell.startProber = yield* prober.make(probe, classifyByDefault, 1)
   }
 
-  const snapshot = Effect.withFiber((fiber) => Effect.succeed(circuitShell.snapshot(shell, fiber)))
+  const snapshot = Effect.withFiber((fiber) => Effect.succeed(snapshots.snapshot(cell, fiber)))
   yield* Health.register({ _tag: "Circuit", name, circuit: snapshot })
-  yield* circuitMetrics.register(shell)
+  yield* circuitMetrics.register(shell, snapshots.present(cell))
   return {
     name,
-    execute: (self) => circuitShell.execute(shell, self, classifyByDefault),
-    executeWith: (self, classify) => circuitShell.execute(shell, self, classify),
-    isOpen: Effect.withFiber((fiber) => Effect.succeed(circuitShell.isOpen(shell, fiber))),
+    execute: (self) => circuitShell.execute(cell, self, classifyByDefault),
+    executeWith: (self, classify) => circuitShell.execute(cell, self, classify),
+    isOpen: Effect.withFiber((fiber) => Effect.succeed(circuitShell.isOpen(cell, fiber))),
     orElse: (fallback) =>
       ServiceUnavailable.orElse((error) => {
         if (error.service === name && error.reason._tag === "CircuitOpen") shell.counters.fallback++
         return fallback(error)
       }),
-    override: (mode, given) => override(shell, mode, given),
-    reset: circuitShell.reset(shell),
+    override: (mode, given) =>
+      Effect.flatMap(overrideOf(name, mode, given), (ttlMillis) =>
+        circuitShell.override(cell, mode, given.reason, ttlMillis)
+      ),
+    reset: circuitShell.reset(cell),
     snapshot,
-    transitions: Stream.fromPubSubTake(hub)
+    transitions: Stream.fromPubSubTake(shell.hub)
   } satisfies CircuitBreaker
+})
+
+/**
+ * Makes a circuit breaker that has one circuit for each key, such as a host or a tenant, and lives as long as the scope.
+ *
+ * A circuit is made when the first call of its key comes. When there are `maxKeys`, a new key takes the place of one that
+ * knows nothing (closed, no failures, nothing in its windows, no call under way), else of one without calls for `idle`;
+ * never of one that is open and not due, has probes under way, or is overridden. It looks at 16 of them. If none of these
+ * may go, the call runs without a circuit and is counted as `untracked`: a guard that is full must not become an outage.
+ *
+ * Fails with `InvalidOption` when an option is out of its range.
+ */
+export const makeKeyed: <R = never>(
+  given: KeyedOptions<R>
+) => Effect.Effect<KeyedCircuitBreaker, InvalidOption, R | Scope.Scope> = Effect.fnUntraced(function* <R>(
+  given: KeyedOptions<R>
+) {
+  const { name } = given
+  const { config, probeEveryMillis } = yield* validate(given)
+  const maxKeys = yield* options.integer(name, "maxKeys", given.maxKeys ?? 10_000, { min: 1, max: 1_000_000 })
+  const idleMillis = yield* options.millis(name, "idle", given.idle ?? "10 minutes")
+  if (given.enabled === false) {
+    yield* Health.register({ _tag: "Circuit", name, circuit: switchedOff(name).snapshot })
+    return keyedBreaker.switchedOff(name)
+  }
+
+  const classify = given.classify ?? Outcome.fromExit
+  const shell = yield* shellOf(name, config)
+  const keyed = yield* Effect.withFiber((fiber) =>
+    Effect.succeed(keyedCircuits.make(shell, maxKeys, idleMillis, fiber))
+  )
+  if (given.probe !== undefined && probeEveryMillis !== undefined) {
+    const probe = { effect: given.probe.effect, everyMillis: probeEveryMillis }
+    shell.startProber = yield* prober.make(probe, classify, maxKeys)
+  }
+  const circuit = Effect.withFiber((fiber) => Effect.succeed(snapshots.asOne(keyed, fiber)))
+  yield* Health.register({ _tag: "Circuit", name, circuit })
+  yield* circuitMetrics.register(shell, snapshots.presentOfKeys(keyed))
+  return keyedBreaker.make(keyed, classify)
 })
 
 /** A Layer that provides a circuit breaker under a key of the application's own. */
@@ -218,13 +293,13 @@ export const layer = <I, R = never>(
   given: Options<R>
 ): Layer.Layer<I, InvalidOption, Exclude<R, Scope.Scope>> => Layer.effect(key, make(given))
 
-/**
- * The options as configuration holds them, all of them optional: `enabled`, `openDuration`, `maxOpenDuration`, for half-open
- * `probes`, `successes` and `maxWait`, `rampDuration` and `rampFrom`, and the rules: `failures` (in a row), `failureRate`, and `slowCallRate` with
- * `slowerThan`. Several rules make `any`. The rates share `minimumCalls` and a window, `windowCalls` or `windowDuration`,
- * which they need. Bare numbers of durations are seconds.
- */
-export const ConfigSchema = ConfigStruct({
+/** A Layer that provides a keyed circuit breaker under a key of the application's own. */
+export const layerKeyed = <I, R = never>(
+  key: Context.Key<I, KeyedCircuitBreaker>,
+  given: KeyedOptions<R>
+): Layer.Layer<I, InvalidOption, Exclude<R, Scope.Scope>> => Layer.effect(key, makeKeyed(given))
+
+const fields = {
   enabled: Schema.optionalKey(ConfigBoolean),
   ...trips.fields,
   openDuration: Schema.optionalKey(ConfigDuration),
@@ -234,18 +309,31 @@ export const ConfigSchema = ConfigStruct({
   maxWait: Schema.optionalKey(ConfigDuration),
   rampDuration: Schema.optionalKey(ConfigDuration),
   rampFrom: Schema.optionalKey(ConfigNumber)
-}).check(
-  Schema.makeFilter(
-    (config) =>
-      trips.misfit(config) ??
-      (config.rampFrom !== undefined && config.rampDuration === undefined
-        ? { path: ["rampDuration"], issue: "rampFrom needs rampDuration" }
-        : undefined)
-  )
-)
+}
+
+const misfit = (config: Schema.Struct.Type<typeof fields>) =>
+  trips.misfit(config) ??
+  (config.rampFrom !== undefined && config.rampDuration === undefined
+    ? { path: ["rampDuration"], issue: "rampFrom needs rampDuration" }
+    : undefined)
+
+/**
+ * The options as configuration holds them, all of them optional: `enabled`, `openDuration`, `maxOpenDuration`, for half-open
+ * `probes`, `successes` and `maxWait`, `rampDuration` and `rampFrom`, and the rules: `failures` (in a row), `failureRate`, and `slowCallRate` with
+ * `slowerThan`. Several rules make `any`. The rates share `minimumCalls` and a window, `windowCalls` or `windowDuration`,
+ * which they need. Bare numbers of durations are seconds.
+ */
+export const ConfigSchema = ConfigStruct(fields).check(Schema.makeFilter(misfit))
+
+/** The options of a keyed breaker as configuration holds them: those of `ConfigSchema`, `maxKeys` and `idle`. */
+export const KeyedConfigSchema = ConfigStruct({
+  ...fields,
+  maxKeys: Schema.optionalKey(ConfigNumber),
+  idle: Schema.optionalKey(ConfigDuration)
+}).check(Schema.makeFilter(misfit))
 
 /** The options that a decoded configuration stands for. What it leaves out keeps its default. */
-export const fromConfig = (config: typeof ConfigSchema.Type): Omit<Options, "name"> => ({
+export const fromConfig = (config: typeof ConfigSchema.Type): Omit<Options, "name" | "probe"> => ({
   enabled: config.enabled,
   trip: trips.fromConfig(config),
   openDuration: config.openDuration,
@@ -267,6 +355,19 @@ export const layerConfig = <I>(
   Layer.effect(
     key,
     Effect.flatMap(Config.schema(ConfigSchema, path), (config) => make({ ...fromConfig(config), name }))
+  )
+
+/** As `layerConfig`, for a keyed circuit breaker. Its fields are those of `KeyedConfigSchema`. */
+export const layerKeyedConfig = <I>(
+  key: Context.Key<I, KeyedCircuitBreaker>,
+  name: string,
+  path: string | ConfigProvider.Path
+): Layer.Layer<I, InvalidOption | Config.ConfigError> =>
+  Layer.effect(
+    key,
+    Effect.flatMap(Config.schema(KeyedConfigSchema, path), (config) =>
+      makeKeyed({ ...fromConfig(config), maxKeys: config.maxKeys, idle: config.idle, name })
+    )
   )
 
 /**
@@ -294,15 +395,11 @@ export const withBreaker: {
     options?.classify === undefined ? breaker.execute(self) : breaker.executeWith(self, options.classify)
 )
 
-const override = Effect.fnUntraced(function* (
-  shell: circuitShell.Shell,
-  mode: PolicyEvent.OverrideMode,
-  given: { readonly reason: string; readonly ttl: Duration.Input }
-) {
-  yield* options.oneOf(shell.name, "override.mode", mode, ["open", "closed", "observe"])
-  if (given.reason === "") yield* options.invalid(shell.name, "override.reason", "", "a reason")
-  const ttlMillis = yield* options.millis(shell.name, "override.ttl", given.ttl)
-  yield* circuitShell.override(shell, mode, given.reason, ttlMillis)
+const shellOf = Effect.fnUntraced(function* (name: string, config: Circuit.CircuitConfig) {
+  const hub = yield* PubSub.sliding<Take.Take<PolicyEvent.Transition>>(128)
+  yield* Effect.addFinalizer(() => PubSub.end(hub, Exit.void))
+  const { emit } = yield* PolicyEvent.emitter
+  return circuitShell.make(name, config, hub, emit)
 })
 
 const switchedOff = (name: string): CircuitBreaker => ({

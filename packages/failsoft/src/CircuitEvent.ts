@@ -1,6 +1,9 @@
 /**
  * What a circuit tells about itself, and the line that the log has for it. Part of `PolicyEvent`, which has these types
  * under its own name.
+ *
+ * `key` says which circuit of a keyed breaker it is. It is for listeners alone: a key may be a tenant or an address, which
+ * belongs in no log, so no line has it.
  */
 import * as Duration from "effect/Duration"
 import type * as Circuit from "./state/Circuit.ts"
@@ -15,6 +18,7 @@ export type OpenedBecause = Circuit.Because
 export interface CircuitOpened {
   readonly _tag: "CircuitOpened"
   readonly policy: string
+  readonly key?: string | undefined
   readonly atMillis: number
   readonly from: "closed" | "half_open"
   readonly because: OpenedBecause
@@ -27,6 +31,7 @@ export interface CircuitOpened {
 export interface CircuitHalfOpened {
   readonly _tag: "CircuitHalfOpened"
   readonly policy: string
+  readonly key?: string | undefined
   readonly atMillis: number
 }
 
@@ -34,6 +39,7 @@ export interface CircuitHalfOpened {
 export interface CircuitClosed {
   readonly _tag: "CircuitClosed"
   readonly policy: string
+  readonly key?: string | undefined
   readonly atMillis: number
   readonly successes: number
 }
@@ -48,6 +54,7 @@ export type OverrideMode = "open" | "closed" | "observe"
 export interface CircuitOverridden {
   readonly _tag: "CircuitOverridden"
   readonly policy: string
+  readonly key?: string | undefined
   readonly atMillis: number
   readonly mode: OverrideMode
   readonly reason: string
@@ -58,6 +65,7 @@ export interface CircuitOverridden {
 export interface OverrideEnded {
   readonly _tag: "OverrideEnded"
   readonly policy: string
+  readonly key?: string | undefined
   readonly atMillis: number
   readonly mode: OverrideMode
   /** Calls that ran only because they were observed. */
@@ -68,6 +76,7 @@ export interface OverrideEnded {
 export interface CircuitReset {
   readonly _tag: "CircuitReset"
   readonly policy: string
+  readonly key?: string | undefined
   readonly atMillis: number
 }
 

@@ -87,6 +87,8 @@ export interface AttemptsExhausted {
 export interface CallRejected {
   readonly _tag: "CallRejected"
   readonly policy: string
+  /** Which circuit of a keyed breaker it was; no log line has it. */
+  readonly key?: string | undefined
   readonly atMillis: number
   readonly reason: UnavailableReason["_tag"]
 }

@@ -153,8 +153,8 @@ const mutants: ReadonlyArray<Mutant> = [
   },
   {
     bug: "the open time does not grow in half-open",
-    replace: "open(config, circuit, because, circuit.openings + 1,",
-    by: "open(config, circuit, because, circuit.openings,"
+    replace: `if (circuit._tag !== "Closed") return circuit.openings`,
+    by: `if (circuit._tag !== "Closed") return circuit.openings - 1`
   },
   {
     bug: "a late probe stretches the memory of growth",
@@ -163,8 +163,8 @@ const mutants: ReadonlyArray<Mutant> = [
   },
   {
     bug: "the last entry of the open times is left out",
-    replace: "Math.min(openings, config.openMillis.length) - 1",
-    by: "Math.min(openings, config.openMillis.length - 1) - 1"
+    replace: "Math.min(row, config.openMillis.length) - 1",
+    by: "Math.min(row, config.openMillis.length - 1) - 1"
   },
   {
     bug: "retryAfter is not capped",

@@ -3,6 +3,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Schedule from "effect/Schedule"
+import type { OverrideMode } from "../CircuitEvent.ts"
 import type * as Circuit from "../state/Circuit.ts"
 import type * as Ramp from "../state/Ramp.ts"
 import { consecutive, type TripPolicy } from "../Trip.ts"
@@ -106,3 +107,14 @@ const replay = (
     }
     return delays
   })
+
+/** Checks what a person sets a circuit to: the time for which it holds, in milliseconds. */
+export const overrideOf = Effect.fnUntraced(function* (
+  name: string,
+  mode: OverrideMode,
+  given: { readonly reason: string; readonly ttl: Duration.Input }
+) {
+  yield* options.oneOf(name, "override.mode", mode, ["open", "closed", "observe"])
+  if (given.reason === "") yield* options.invalid(name, "override.reason", "", "a reason")
+  return yield* options.millis(name, "override.ttl", given.ttl)
+})

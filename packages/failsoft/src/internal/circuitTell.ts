@@ -10,7 +10,7 @@ import type { CircuitState } from "../Health.ts"
 import type * as PolicyEvent from "../PolicyEvent.ts"
 import { ServiceUnavailable, UnavailableReason } from "../ServiceUnavailable.ts"
 import * as Spans from "../Spans.ts"
-import * as Circuit from "../state/Circuit.ts"
+import type * as Circuit from "../state/Circuit.ts"
 import { slowerThanMillis } from "../state/Trip.ts"
 import { monotonicMillis, wallMillis } from "./clock.ts"
 
@@ -22,11 +22,10 @@ export interface Override {
   wouldHaveRejected: number
 }
 
-/** What one breaker works on. The circuit is in `state`; the rest is for telling about it. */
+/** What the circuits of one breaker share: what they are held to, and how it tells of them. */
 export interface Shell {
   readonly name: string
   readonly config: Circuit.CircuitConfig
-  readonly state: Ref.Ref<Circuit.Circuit>
   /** Whether a rule asks how long calls take. */
   readonly timesCalls: boolean
   readonly hub: PubSub.PubSub<Take.Take<PolicyEvent.Transition>>
@@ -37,27 +36,45 @@ export interface Shell {
     ignored: number
     rejected: number
     fallback: number
-    failuresInARow: number
   }
   /** Changes of state so far: from, to. */
   readonly transitions: Readonly<Record<CircuitState, Record<CircuitState, number>>>
   lastFailureAtMillis: number | undefined
-  /** One rejection serves all calls of a millisecond in one state: making an error is most of what it costs. */
-  readonly rejection: {
-    atMillis: number
-    generation: number
-    result: Effect.Effect<never, ServiceUnavailable>
-    untold: number
-    toldAtMillis: number
-  }
-  /** What a person has set; it is over at `untilMillis`, though no call may have found that out yet. */
-  override: Override | undefined
+  /** Rejections that no one was told of yet, and when one was last told. */
+  readonly rejections: { untold: number; toldAtMillis: number; summedAtMillis: number }
   /** What is still to be told, in the order in which it happened, and whether a fiber is telling it. */
   readonly outbox: { readonly steps: Array<Effect.Effect<void>>; isBeingTold: boolean }
-  startProber: ((openedGeneration: number) => Effect.Effect<unknown>) | undefined
+  startProber: ((cell: Cell, openedGeneration: number) => Effect.Effect<unknown>) | undefined
 }
 
-/** A closed circuit that has seen nothing. */
+/** One circuit of a breaker. It is in `state`; the rest is for people, and for telling about it. */
+export interface Cell {
+  readonly shell: Shell
+  /** Which of the circuits of a keyed breaker it is. */
+  readonly key: string | undefined
+  readonly state: Ref.Ref<Circuit.Circuit>
+  failuresInARow: number
+  lastFailureAtMillis: number | undefined
+  /**
+   * Calls admitted and not settled, or a few more: one that is interrupted before it begins is not taken off, because to
+   * see that would cost every call a mask.
+   */
+  inFlight: number
+  /** When a call last came, counted from when the breaker was made. Only a keyed breaker asks. */
+  calledAfterMillis: number
+  /** One rejection serves all calls of a millisecond in one state: making an error is most of what it costs. */
+  rejection:
+    | {
+        readonly atMillis: number
+        readonly generation: number
+        readonly result: Effect.Effect<never, ServiceUnavailable>
+      }
+    | undefined
+  /** What a person has set; it is over at `untilMillis`, though no call may have found that out yet. */
+  override: Override | undefined
+}
+
+/** What circuits that have seen nothing are to share. */
 export const make = (
   name: string,
   config: Circuit.CircuitConfig,
@@ -68,72 +85,82 @@ export const make = (
   config,
   hub,
   emit,
-  state: Ref.makeUnsafe(Circuit.initial(config)),
   timesCalls: slowerThanMillis(config.trips) < Number.POSITIVE_INFINITY,
-  counters: { successful: 0, failed: 0, ignored: 0, rejected: 0, fallback: 0, failuresInARow: 0 },
+  counters: { successful: 0, failed: 0, ignored: 0, rejected: 0, fallback: 0 },
   transitions: { closed: { ...noTransitions }, open: { ...noTransitions }, half_open: { ...noTransitions } },
   lastFailureAtMillis: undefined,
-  rejection: {
-    atMillis: Number.NaN,
-    generation: 0,
-    result: Effect.never,
-    untold: 0,
-    toldAtMillis: Number.NEGATIVE_INFINITY
-  },
-  override: undefined,
+  rejections: { untold: 0, toldAtMillis: Number.NaN, summedAtMillis: Number.NEGATIVE_INFINITY },
   outbox: { steps: [], isBeingTold: false },
   startProber: undefined
 })
 
 const noTransitions = { closed: 0, open: 0, half_open: 0 }
 
+/** A circuit of its own. */
+export const cell = (shell: Shell, circuit: Circuit.Circuit, key?: string): Cell => ({
+  shell,
+  key,
+  state: Ref.makeUnsafe(circuit),
+  failuresInARow: 0,
+  lastFailureAtMillis: undefined,
+  inFlight: 0,
+  calledAfterMillis: 0,
+  rejection: undefined,
+  override: undefined
+})
+
+/** The key in an event; events of a circuit without one do not have the field. */
+export const keyOf = ({ key }: Cell): { readonly key?: string } => (key === undefined ? {} : { key })
+
 /** Rejections are told at once at first, then summed by the minute. */
 const tellEveryMillis = 60_000
 
 /** Refuses a call, and tells of it in sums. */
 export const reject = (
-  shell: Shell,
+  cell: Cell,
   fiber: Fiber.Fiber<unknown, unknown>,
   nowMillis: number,
   { generation, retryAfterMillis }: Extract<Circuit.Admission, { readonly _tag: "Rejected" }>
 ): Effect.Effect<never, ServiceUnavailable> => {
-  const { rejection } = shell
+  const { shell } = cell
+  const { rejections } = shell
   shell.counters.rejected++
+  rejections.untold++
   Spans.rejected(fiber, shell.name, "CircuitOpen", retryAfterMillis === undefined ? "half_open" : "open")
-  rejection.untold++
   const atMillis = Math.floor(nowMillis)
-  if (rejection.atMillis === atMillis && rejection.generation === generation) return rejection.result
-  rejection.atMillis = atMillis
-  rejection.generation = generation
-  rejection.result = Effect.fail(
-    new ServiceUnavailable({
-      service: shell.name,
-      reason: UnavailableReason.CircuitOpen(),
-      retryAfter: retryAfterMillis === undefined ? undefined : Duration.millis(Math.ceil(retryAfterMillis))
-    })
+  if (cell.rejection?.atMillis === atMillis && cell.rejection.generation === generation) {
+    return cell.rejection.result
+  }
+  const retryAfter = retryAfterMillis === undefined ? undefined : Duration.millis(Math.ceil(retryAfterMillis))
+  const result = Effect.fail(
+    new ServiceUnavailable({ service: shell.name, reason: UnavailableReason.CircuitOpen(), retryAfter })
   )
+  cell.rejection = { atMillis, generation, result }
+  if (rejections.toldAtMillis === atMillis) return result
+  rejections.toldAtMillis = atMillis
   // Suspended, so that a caller interrupted before this is told takes no sum with it.
   const tell = Effect.suspend(() =>
-    nowMillis - rejection.toldAtMillis < tellEveryMillis
+    nowMillis - rejections.summedAtMillis < tellEveryMillis
       ? shell.emit({
           _tag: "CallRejected",
           policy: shell.name,
+          ...keyOf(cell),
           atMillis: wallMillis(fiber),
           reason: "CircuitOpen"
         })
-      : tellRejections(shell, fiber, nowMillis)
+      : tellSum(shell, fiber, nowMillis)
   )
-  return Effect.andThen(Effect.uninterruptible(tell), rejection.result)
+  return Effect.andThen(Effect.uninterruptible(tell), result)
 }
 
-const tellRejections = (
+const tellSum = (
   shell: Shell,
   fiber: Fiber.Fiber<unknown, unknown>,
   nowMillis: number
 ): Effect.Effect<void> => {
-  const count = shell.rejection.untold
-  shell.rejection.untold = 0
-  shell.rejection.toldAtMillis = nowMillis
+  const count = shell.rejections.untold
+  shell.rejections.untold = 0
+  shell.rejections.summedAtMillis = nowMillis
   return shell.emit({
     _tag: "CallsRejected",
     policy: shell.name,
@@ -143,6 +170,12 @@ const tellRejections = (
   })
 }
 
+/** Tells at once of the rejections that the minute's sum would have. */
+export const tellUntold = (shell: Shell, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void> =>
+  Effect.suspend(() =>
+    shell.rejections.untold === 0 ? Effect.void : tellSum(shell, fiber, monotonicMillis(fiber))
+  )
+
 /**
  * Takes note of an event in the moment of the change that it tells of; the result is the step that tells it.
  *
@@ -150,12 +183,11 @@ const tellRejections = (
  * tells all there is: else those who listen could hear last of what was not last.
  */
 export const tell = (
-  shell: Shell,
+  { emit, outbox }: Shell,
   event: CircuitEvent.Transition | CircuitEvent.Intervention,
   more: Effect.Effect<unknown> = Effect.void
 ): Effect.Effect<void> => {
-  const { outbox } = shell
-  outbox.steps.push(Effect.andThen(more, shell.emit(event)))
+  outbox.steps.push(Effect.andThen(more, emit(event)))
   const next = (): Effect.Effect<void> => {
     const step = outbox.steps.shift()
     outbox.isBeingTold = step !== undefined
@@ -166,46 +198,41 @@ export const tell = (
 
 /** Takes note of a transition; the result is the step that tells of it. */
 export const announce = (
-  shell: Shell,
+  cell: Cell,
   fiber: Fiber.Fiber<unknown, unknown>,
   transition: Circuit.Transition
 ): Effect.Effect<void> => {
-  const event = eventOf(shell, transition, wallMillis(fiber))
+  const { shell } = cell
+  const event = eventOf(cell, transition, wallMillis(fiber))
   shell.transitions[transition.from][transition.to]++
   Spans.transition(fiber, shell.name, transition.from, transition.to)
   PubSub.publishUnsafe(shell.hub, [event])
   switch (transition.to) {
     case "open":
-      return tell(shell, event, shell.startProber?.(transition.generation))
+      return tell(shell, event, shell.startProber?.(cell, transition.generation))
     case "half_open":
       return tell(shell, event)
     case "closed":
+      cell.rejection = undefined
       return Effect.andThen(tell(shell, event), tellUntold(shell, fiber))
   }
 }
 
-/** Tells of the rejections that were not told of yet, if there are any. */
-export const tellUntold = (shell: Shell, fiber: Fiber.Fiber<unknown, unknown>): Effect.Effect<void> =>
-  Effect.suspend(() =>
-    shell.rejection.untold === 0 ? Effect.void : tellRejections(shell, fiber, monotonicMillis(fiber))
-  )
-
-const eventOf = (shell: Shell, transition: Circuit.Transition, atMillis: number): PolicyEvent.Transition => {
-  const policy = shell.name
+const eventOf = (cell: Cell, transition: Circuit.Transition, atMillis: number): PolicyEvent.Transition => {
+  const common = { policy: cell.shell.name, ...keyOf(cell), atMillis }
   switch (transition.to) {
     case "open":
       return {
         _tag: "CircuitOpened",
-        policy,
-        atMillis,
+        ...common,
         from: transition.from,
         because: transition.because,
         openDuration: Duration.millis(transition.openMillis),
         openings: transition.openings
       }
     case "half_open":
-      return { _tag: "CircuitHalfOpened", policy, atMillis }
+      return { _tag: "CircuitHalfOpened", ...common }
     case "closed":
-      return { _tag: "CircuitClosed", policy, atMillis, successes: transition.successes }
+      return { _tag: "CircuitClosed", ...common, successes: transition.successes }
   }
 }

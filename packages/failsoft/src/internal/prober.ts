@@ -10,73 +10,105 @@ import type * as Scope from "effect/Scope"
 import type * as Outcome from "../Outcome.ts"
 import { ServiceUnavailable, UnavailableReason } from "../ServiceUnavailable.ts"
 import * as circuitShell from "./circuitShell.ts"
+import type { Cell, Shell } from "./circuitTell.ts"
+
+/** What a probe is, by the key of the circuit that it is for, and how long to wait for the next. */
+export interface Probe<R> {
+  /** The key is empty where there is but one circuit. */
+  readonly effect: (key: string) => Effect.Effect<unknown, unknown, R>
+  readonly everyMillis: number
+}
 
 /**
- * Starts the fiber that probes through one opening: it sleeps until the circuit is due, probes until that opening is
- * over, and ends. A probe that fails opens the circuit anew, which starts the next one.
+ * Starts the fiber that probes a circuit through one opening: it sleeps until the circuit is due, probes until that opening
+ * is over, and ends. A probe that fails opens the circuit anew, which starts the next one.
+ *
+ * No more than `maxCircuits` have one at once. Beyond that a circuit waits for a call, as it would without a probe.
  */
 export const make = <R>(
-  shell: circuitShell.Shell,
-  probe: { readonly effect: Effect.Effect<unknown, unknown, R>; readonly everyMillis: number },
-  classify: (exit: Exit.Exit<unknown, unknown>) => Outcome.Outcome
-): Effect.Effect<(openedGeneration: number) => Effect.Effect<unknown>, never, R | Scope.Scope> =>
+  { effect, everyMillis }: Probe<R>,
+  classify: (exit: Exit.Exit<unknown, unknown>) => Outcome.Outcome,
+  maxCircuits: number
+): Effect.Effect<NonNullable<Shell["startProber"]>, never, R | Scope.Scope> =>
   Effect.gen(function* () {
     const scope = yield* Effect.scope
     const context = yield* Effect.context<R>()
-    const patience = Duration.millis(shell.config.probeMaxAgeMillis)
-    const attempt = circuitShell.execute(
-      shell,
-      Effect.timeoutOrElse(probe.effect, {
-        duration: patience,
-        orElse: () =>
-          Effect.fail(
-            new ServiceUnavailable({
-              service: shell.name,
-              reason: UnavailableReason.TimedOut({ after: patience, of: patience })
+    const running = new Map<Cell, Fiber.Fiber<unknown>>()
+    return (cell, openedGeneration) =>
+      Effect.suspend(() => {
+        if (running.size >= maxCircuits && !running.has(cell)) return Effect.void
+        return through(cell, attemptOf(cell, effect, classify), openedGeneration, everyMillis).pipe(
+          // The fiber is the breaker's: the call that opened the circuit has a deadline and a span of its own.
+          Effect.updateContext((_: Context.Context<never>) => context),
+          Effect.forkIn(scope),
+          Effect.tap((started) =>
+            Effect.sync(() => {
+              // The one before may sleep on for as long as its opening was meant to last, or until its next round.
+              running.get(cell)?.interruptUnsafe()
+              running.set(cell, started)
+              started.addObserver(() => {
+                if (running.get(cell) === started) running.delete(cell)
+              })
             })
           )
-      }),
-      classify
-    )
-    let prober: Fiber.Fiber<unknown> | undefined
-    return (openedGeneration) => {
-      // Half-open is the generation after the opening; any later one belongs to another opening.
-      const isOver = Effect.sync(() => {
-        const { _tag, generation } = Ref.getUnsafe(shell.state)
-        return _tag === "Closed" || generation > openedGeneration + 1
+        )
       })
-      // While a call holds the slot there is nothing to probe, and a refusal would count as a caller's.
-      const probeIfRoom = Effect.withFiber((fiber) =>
-        circuitShell.mayProbe(shell, fiber) ? Effect.exit(attempt) : Effect.void
-      )
-      // Asked before each probe too, because calls may close the circuit while this fiber sleeps.
-      const round = Effect.flatMap(isOver, (over) =>
-        over ? Effect.succeed(true) : Effect.andThen(probeIfRoom, isOver)
-      )
-      // Asked again after the sleep: a timer may fire a fraction early.
-      const untilDue: Effect.Effect<void> = Effect.withFiber((fiber) => {
-        const dueInMillis = circuitShell.dueInMillis(shell, fiber, openedGeneration)
-        return dueInMillis === undefined
-          ? Effect.void
-          : Effect.andThen(Effect.sleep(Duration.millis(dueInMillis)), untilDue)
-      })
-      return untilDue.pipe(
-        Effect.andThen(
-          Effect.repeat(round, {
-            until: (over) => over,
-            schedule: Schedule.spaced(Duration.millis(probe.everyMillis))
-          })
-        ),
-        // The fiber is the breaker's: the call that opened the circuit has a deadline and a span of its own.
-        Effect.updateContext((_: Context.Context<never>) => context),
-        Effect.forkIn(scope),
-        // The one before may sleep on for as long as its opening was meant to last, or until its next round.
-        Effect.tap((started) =>
-          Effect.sync(() => {
-            prober?.interruptUnsafe()
-            prober = started
+  })
+
+const attemptOf = <R>(
+  cell: Cell,
+  effect: Probe<R>["effect"],
+  classify: (exit: Exit.Exit<unknown, unknown>) => Outcome.Outcome
+): Effect.Effect<unknown, unknown, R> => {
+  const { config, name } = cell.shell
+  const patience = Duration.millis(config.probeMaxAgeMillis)
+  const asked = Effect.timeoutOrElse(
+    Effect.suspend(() => effect(cell.key ?? "")),
+    {
+      duration: patience,
+      orElse: () =>
+        Effect.fail(
+          new ServiceUnavailable({
+            service: name,
+            reason: UnavailableReason.TimedOut({ after: patience, of: patience })
           })
         )
-      )
     }
+  )
+  return circuitShell.execute(cell, asked, classify)
+}
+
+const through = <R>(
+  cell: Cell,
+  attempt: Effect.Effect<unknown, unknown, R>,
+  openedGeneration: number,
+  everyMillis: number
+): Effect.Effect<unknown, never, R> => {
+  // Half-open is the generation after the opening; any later one belongs to another opening.
+  const isOver = Effect.sync(() => {
+    const { _tag, generation } = Ref.getUnsafe(cell.state)
+    return _tag === "Closed" || generation > openedGeneration + 1
   })
+  // While a call holds the slot there is nothing to probe, and a refusal would count as a caller's.
+  const probeIfRoom = Effect.withFiber((fiber) =>
+    circuitShell.mayProbe(cell, fiber) ? Effect.exit(attempt) : Effect.void
+  )
+  // Asked before each probe too, because calls may close the circuit while this fiber sleeps.
+  const round = Effect.flatMap(isOver, (over) =>
+    over ? Effect.succeed(true) : Effect.andThen(probeIfRoom, isOver)
+  )
+  // Asked again after the sleep: a timer may fire a fraction early.
+  const untilDue: Effect.Effect<void> = Effect.withFiber((fiber) => {
+    const dueInMillis = circuitShell.dueInMillis(cell, fiber, openedGeneration)
+    return dueInMillis === undefined
+      ? Effect.void
+      : Effect.andThen(Effect.sleep(Duration.millis(dueInMillis)), untilDue)
+  })
+  return Effect.andThen(
+    untilDue,
+    Effect.repeat(round, {
+      until: (over) => over,
+      schedule: Schedule.spaced(Duration.millis(everyMillis))
+    })
+  )
+}

@@ -100,6 +100,18 @@ export const rampShare = (config: CircuitConfig, circuit: Circuit, nowMillis: nu
     ? Ramp.share(config.ramp, nowMillis - circuit.rampSinceMillis)
     : undefined
 
+/** The probes that hold a slot. */
+export const liveProbes = (config: CircuitConfig, circuit: HalfOpen, nowMillis: number) =>
+  circuit.probes.filter((probe) => nowMillis - probe.admittedAtMillis < config.probeMaxAgeMillis)
+
+/** Openings in a row until now, which the next one will add to. */
+export const openings = (circuit: Circuit, nowMillis: number): number => {
+  if (circuit._tag !== "Closed") return circuit.openings
+  return circuit.growth !== undefined && nowMillis < circuit.growth.forgetAtMillis
+    ? circuit.growth.openings
+    : 0
+}
+
 /** Whether a settled outcome would leave the circuit as it is, so that nothing need be written. */
 export const isUnmoved = (circuit: Circuit, outcome: Outcome): boolean =>
   circuit._tag === "Closed" &&
@@ -138,9 +150,7 @@ export const admit =
         ]
       }
       case "HalfOpen": {
-        const live = circuit.probes.filter(
-          (probe) => nowMillis - probe.admittedAtMillis < config.probeMaxAgeMillis
-        )
+        const live = liveProbes(config, circuit, nowMillis)
         if (live.length >= config.probes) return [rejected(circuit, undefined), circuit]
         const probe = { id: circuit.nextProbe, admittedAtMillis: nowMillis }
         return [
@@ -183,11 +193,8 @@ const settleClosed = (
   const failures = outcome._tag === "Failure" ? circuit.failures + 1 : 0
   Trip.record(circuit.watches, outcome._tag === "Failure", tookMillis, nowMillis)
   const because = Trip.met(config.trips, failures, circuit.watches)
-  if (because === undefined)
-    return [undefined, failures === circuit.failures ? circuit : { ...circuit, failures }]
-  const grown =
-    circuit.growth !== undefined && nowMillis < circuit.growth.forgetAtMillis ? circuit.growth.openings : 0
-  return open(config, circuit, because, grown + 1, outcome, nowMillis)
+  if (because !== undefined) return open(config, circuit, because, outcome, nowMillis)
+  return [undefined, failures === circuit.failures ? circuit : { ...circuit, failures }]
 }
 
 const settleProbe = (
@@ -200,7 +207,7 @@ const settleProbe = (
   if (outcome._tag === "Ignored") return [undefined, circuit]
   if (outcome._tag === "Failure" || tookMillis >= Trip.slowerThanMillis(config.trips)) {
     const because: Because = { _tag: "ProbeFailed", slow: outcome._tag === "Success" }
-    return open(config, circuit, because, circuit.openings + 1, outcome, nowMillis)
+    return open(config, circuit, because, outcome, nowMillis)
   }
   const successes = circuit.successes + 1
   if (successes < config.successes) return [undefined, { ...circuit, successes }]
@@ -215,19 +222,19 @@ const open = (
   config: CircuitConfig,
   circuit: Closed | HalfOpen,
   because: Because,
-  openings: number,
   outcome: Outcome,
   nowMillis: number
 ): readonly [Transition, Circuit] => {
+  const row = openings(circuit, nowMillis) + 1
   const retryAfterMillis = outcome._tag === "Failure" ? outcome.retryAfterMillis : undefined
-  const scheduled = config.openMillis[Math.min(openings, config.openMillis.length) - 1] ?? 0
+  const scheduled = config.openMillis[Math.min(row, config.openMillis.length) - 1] ?? 0
   // `||`, for a classification may come up with NaN, which would open the circuit for no time at all.
   const openMillis = Math.max(scheduled, Math.min(retryAfterMillis || 0, config.maxOpenMillis))
   const generation = circuit.generation + 1
   const from = circuit._tag === "Closed" ? "closed" : "half_open"
   return [
-    { from, to: "open", because, openings, openMillis, generation },
-    { _tag: "Open", generation, openings, sinceMillis: nowMillis, untilMillis: nowMillis + openMillis }
+    { from, to: "open", because, openings: row, openMillis, generation },
+    { _tag: "Open", generation, openings: row, sinceMillis: nowMillis, untilMillis: nowMillis + openMillis }
   ]
 }
 
