@@ -26,7 +26,7 @@
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
+import * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import { monotonicMillis } from "./internal/clock.ts"
@@ -109,13 +109,39 @@ export const attemptTimeout: {
           reason: UnavailableReason.TimedOut({ after: Duration.millis(afterMillis), of })
         })
       )
-    const endWithin = (millis: number) =>
-      Effect.timeoutOrElse(self, { duration: Duration.millis(millis), orElse: () => expire(millis) })
-    const inFull = endWithin(ofMillis)
     return Effect.withFiber((fiber) => {
       const left = remainingMillis(fiber)
-      if (left === undefined || left >= ofMillis) return inFull
-      return left < leastMillis ? expire(0) : endWithin(Math.ceil(left))
+      if (left === undefined || left >= ofMillis) return endWithin(fiber, self, ofMillis, expire)
+      return left < leastMillis ? expire(0) : endWithin(fiber, self, Math.ceil(left), expire)
     })
   }
 )
+
+/**
+ * What `Effect.timeoutOrElse` does, for a third of its cost where the attempt ends at once.
+ *
+ * The attempt runs in a fiber of its own, since a fiber can only be interrupted as a whole. All is set up in the one step
+ * that also registers what interruption has to end, so no interruption can come in between.
+ */
+const endWithin = <A, E, R>(
+  fiber: Fiber.Fiber<unknown, unknown>,
+  self: Effect.Effect<A, E, R>,
+  millis: number,
+  expire: (afterMillis: number) => Effect.Effect<never, ServiceUnavailable>
+): Effect.Effect<A, E | ServiceUnavailable, R> =>
+  Effect.callback<A, E | ServiceUnavailable, R>((resume) => {
+    const start = Effect.runForkWith(fiber.context as Context.Context<R>)
+    const attempt = start(self)
+    const exit = attempt.pollUnsafe()
+    if (exit !== undefined) return resume(exit)
+    const timer = start(Effect.flatMap(Effect.sleep(Duration.millis(millis)), () => expire(millis)))
+    const stopListening = timer.addObserver((expired) =>
+      resume(Effect.andThen(Fiber.interrupt(attempt), expired))
+    )
+    attempt.addObserver((ended) => {
+      stopListening()
+      timer.interruptUnsafe(fiber.id)
+      resume(ended)
+    })
+    return Fiber.interrupt(attempt)
+  })
