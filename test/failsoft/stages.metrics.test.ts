@@ -5,6 +5,7 @@ import { TestClock } from "effect/testing"
 import {
   CircuitBreaker,
   Degradable,
+  Fallback,
   Health,
   Policy,
   Retry,
@@ -201,6 +202,29 @@ class Store extends Context.Service<
   Store,
   { readonly read: Effect.Effect<string, string | ServiceUnavailable> }
 >()("test/Store") {}
+
+describe("a fallback", () => {
+  it.effect("counts its answers by their source", () =>
+    Effect.gen(function* () {
+      const sources = ["stale", "fallback", "local", "fallback"] as const
+      let asked = 0
+      const fallback = yield* Fallback.make({
+        name: "billing",
+        answer: () => Effect.succeed({ value: 1, source: sources[asked++ % 4] ?? "live" })
+      })
+      const away = Effect.fail(
+        new ServiceUnavailable({ service: "billing", reason: UnavailableReason.NotConnected() })
+      )
+      for (const _ of sources) yield* away.pipe(fallback.execute)
+      yield* answer.pipe(fallback.execute)
+      expect(yield* counted).toEqual({
+        "fallbacks_total{policy=billing,source=stale}": 1,
+        "fallbacks_total{policy=billing,source=local}": 1,
+        "fallbacks_total{policy=billing,source=fallback}": 2
+      })
+    }).pipe(withRegistry)
+  )
+})
 
 describe("a Layer that falls back", () => {
   it.effect("says whether it is degraded, and counts what its degraded side answers", () =>

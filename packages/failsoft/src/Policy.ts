@@ -5,6 +5,8 @@
  * stops caring. Each attempt passes the circuit by itself, so that an opening ends the attempts, and the timeout sits
  * inside the circuit, so that a hang is seen. Stages that the options do not name are absent, and cost nothing.
  *
+ * A policy counts its calls by what became of them, and how long they took: `Metrics.calls` says what each outcome means.
+ *
  * **Gotchas**
  *
  * - `execute` adds `ServiceUnavailable` to the errors of the call and leaves them otherwise as they are. Errors that
@@ -86,7 +88,7 @@ export interface Policy {
   ) => Effect.Effect<A, E | ServiceUnavailable, R>
   /**
    * Answers in another way when the dependency cannot serve a call, and removes `ServiceUnavailable` from its errors.
-   * The circuit counts the calls that it rejected and that were answered so.
+   * Calls that were answered so are counted, by the circuit those that it rejected.
    */
   readonly orElse: CircuitBreaker.CircuitBreaker["orElse"]
   /** The circuit, if the policy has one. */
