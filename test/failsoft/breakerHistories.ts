@@ -33,6 +33,7 @@ const situations = [
   "rejected for want of a slot",
   "rejected by a person",
   "rejected again within a millisecond",
+  "rejected a minute after rejections were told",
   "rejections summed up",
   "let through by a person while open",
   "let through while observed",
@@ -337,9 +338,13 @@ export const playHistory = (library: Library, kind: Kind, seed: number, counts: 
     note("opening lengthened by a hint", tag === "CircuitOpened" && Number(openMillis) > (scheduled ?? 0))
   }
 
-  const noteArrival = (rejected: boolean, before: { readonly hadRoom: boolean; readonly told: number }) => {
+  const noteArrival = (
+    rejected: boolean,
+    before: { readonly hadRoom: boolean; readonly told: number; readonly toldAt: number }
+  ) => {
     const mode = reference.inForce()?.mode
     const state = reference.circuit.state()
+    note("rejected a minute after rejections were told", rejected && before.toldAt === reference.now - 60_000)
     note("rejected by a person", rejected && mode === "open")
     note("rejected open", rejected && mode !== "open" && state === "opened")
     note("rejected for want of a slot", rejected && mode !== "open" && state === "half-opened")
@@ -351,7 +356,7 @@ export const playHistory = (library: Library, kind: Kind, seed: number, counts: 
 
   /** A call arrives; the result is its number, or what it is rejected with. */
   const arrive = () => {
-    const before = { hadRoom: reference.hasRoom(), told: reference.events.length }
+    const before = { hadRoom: reference.hasRoom(), told: reference.events.length, toldAt: reference.toldAt }
     note("override over the moment it ends", reference.override?.untilMillis === reference.now)
     const answer = reference.call()
     noteArrival(answer.rejected, before)
@@ -455,8 +460,9 @@ export const playHistory = (library: Library, kind: Kind, seed: number, counts: 
       prober?.wakesAt ?? Number.NaN,
       ...circuit.probes().map(({ at }) => at + config.probeMaxAgeMillis),
       ...buckets,
+      ...(draw.chance(0.3) ? [reference.toldAt + 60_000] : []),
       ...(last?.kind === "closed" && opening?.kind === "opened" ? [last.at + opening.lasts] : [])
-    ].filter((moment) => !Number.isNaN(moment))
+    ].filter(Number.isFinite)
   }
 
   const wait = (): void => {
@@ -497,7 +503,7 @@ export const playHistory = (library: Library, kind: Kind, seed: number, counts: 
 
   const override = (): void => {
     const mode = draw.pick(["open", "closed", "observe"] as const satisfies ReadonlyArray<Mode>)
-    const ttlMillis = draw.pick(durations)
+    const ttlMillis = draw.pick([...durations, 100_000])
     note("override replaced", reference.inForce() !== undefined)
     reference.setOverride(mode, "a test", ttlMillis)
     steps.push(`at ${reference.now}: override to ${mode} for ${ttlMillis} ms`)

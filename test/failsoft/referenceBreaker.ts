@@ -90,7 +90,7 @@ export class ReferenceBreaker {
   /** The circuit that admitted a call; none did where a person let it through. */
   private readonly admittedBy = new Map<number, ReferenceCircuit>()
   private untold = 0
-  private toldAt = Number.NEGATIVE_INFINITY
+  toldAt = Number.NEGATIVE_INFINITY
   private rejection: { ms: number; of: string; retryAfterMillis: number | undefined } | undefined
 
   constructor(config: CircuitConfig, probe: ReferenceBreaker["probe"], now: number) {

@@ -1,0 +1,310 @@
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { stripTypeScriptTypes } from "node:module"
+import { join } from "node:path"
+import { pathToFileURL } from "node:url"
+import { afterAll, describe, expect, it } from "vitest"
+import { type Kind, type Library, playHistories, WrongHistory } from "./breakerHistories.ts"
+
+const root = join(import.meta.dirname, "../..")
+const src = join(root, "packages/failsoft/src")
+
+/** Copies stand where they find Effect, and are plain JavaScript, for Node strips no types below `node_modules`. */
+const cache = join(root, "node_modules/.cache")
+mkdirSync(cache, { recursive: true })
+const copies = mkdtempSync(join(cache, "mutants-"))
+afterAll(() => rmSync(copies, { recursive: true, force: true }))
+
+const compile = (text: string): string =>
+  stripTypeScriptTypes(text).replaceAll(/(from "\.[^"]+)\.ts"/g, '$1.js"')
+
+const original = join(copies, "original")
+for (const file of readdirSync(src, { recursive: true, encoding: "utf8" })) {
+  if (!file.endsWith(".ts")) continue
+  mkdirSync(join(original, file, ".."), { recursive: true })
+  writeFileSync(join(original, file.replace(/ts$/, "js")), compile(readFileSync(join(src, file), "utf8")))
+}
+
+const load = (copy: string): Promise<Library> =>
+  import(/* @vite-ignore */ pathToFileURL(join(copy, "index.js")).href)
+
+let planted = 0
+const plant = (file: string, text: string): Promise<Library> => {
+  const copy = join(copies, `${planted++}`)
+  cpSync(original, copy, { recursive: true })
+  writeFileSync(join(copy, file.replace(/ts$/, "js")), compile(text))
+  return load(copy)
+}
+
+/** A planted bug: the text that it takes the place of, and what it puts there. */
+interface Mutant {
+  readonly bug: string
+  readonly replace: string
+  readonly by: string
+}
+
+const shell: ReadonlyArray<Mutant> = [
+  {
+    bug: "an override outlives its time by a moment",
+    replace: "if (leftMillis <= 0) return Effect.andThen",
+    by: "if (leftMillis < 0) return Effect.andThen"
+  },
+  {
+    bug: "an override seems to last a moment longer",
+    replace: "nowMillis < override.untilMillis ? override",
+    by: "nowMillis <= override.untilMillis ? override"
+  },
+  {
+    bug: "an override never ends",
+    replace:
+      "if (leftMillis <= 0) return Effect.andThen(end(shell, override), execute(shell, self, classify))",
+    by: ""
+  },
+  {
+    bug: "the end of an override is not told",
+    replace: "const ended = tell(shell, {",
+    by: "const ended = ((_shell, _event) => Effect.void)(shell, {"
+  },
+  {
+    bug: "an override to open says nothing of its end",
+    replace: "retryAfterMillis: leftMillis",
+    by: "retryAfterMillis: undefined"
+  },
+  {
+    bug: "a new override hands out a rejection of the one before",
+    replace: "shell.rejection.atMillis = Number.NaN",
+    by: ""
+  },
+  {
+    bug: "an override to closed lets the rules decide",
+    replace: `if (override.mode === "observe") {`,
+    by: `if (override.mode !== "open") {`
+  },
+  {
+    bug: "an override to closed takes a permit",
+    replace: "settle(shell, fiber, noPermit, exit, classify)",
+    by: "settle(shell, fiber, { generation: Ref.getUnsafe(shell.state).generation }, exit, classify)"
+  },
+  {
+    bug: "what is only observed is not counted",
+    replace: "if (wouldAdmit(shell, fiber)) return undefined\n    override.wouldHaveRejected++",
+    by: "if (wouldAdmit(shell, fiber)) return undefined"
+  },
+  {
+    bug: "all that is observed is counted",
+    replace: "if (wouldAdmit(shell, fiber)) return undefined\n    override.wouldHaveRejected++",
+    by: "override.wouldHaveRejected++\n    if (wouldAdmit(shell, fiber)) return undefined"
+  },
+  {
+    bug: "an observed circuit gives out no permits",
+    replace: "if (wouldAdmit(shell, fiber)) return undefined\n",
+    by: "if (Ref.getUnsafe(shell.state)._tag === 'Closed') return undefined\n"
+  },
+  {
+    bug: "the rules go on while the circuit is held open",
+    replace: `mode === "open" || mode === "closed" ? Outcome.ignored : outcome`,
+    by: `mode === "closed" ? Outcome.ignored : outcome`
+  },
+  {
+    bug: "the rules go on while the circuit is held closed",
+    replace: `mode === "open" || mode === "closed" ? Outcome.ignored : outcome`,
+    by: `mode === "open" ? Outcome.ignored : outcome`
+  },
+  {
+    bug: "the rules stand still while the circuit is observed",
+    replace: `mode === "open" || mode === "closed" ? Outcome.ignored : outcome`,
+    by: `mode !== undefined ? Outcome.ignored : outcome`
+  },
+  {
+    bug: "the rules stand still until a call finds the override over",
+    replace: "shell.override === undefined ? undefined : overrideAt(shell, nowMillis)?.mode",
+    by: "shell.override?.mode"
+  },
+  {
+    bug: "a probe that ends while the circuit is held keeps its slot",
+    replace: "const told = mode ===",
+    by: `if (mode === "open" || mode === "closed") return undefined\n  const told = mode ===`
+  },
+  {
+    bug: "a reset starts no generation",
+    replace: "Circuit.initial(shell.config, generation + 1)",
+    by: "Circuit.initial(shell.config, generation)"
+  },
+  {
+    bug: "a reset begins the generations anew",
+    replace: "Circuit.initial(shell.config, generation + 1)",
+    by: "Circuit.initial(shell.config)"
+  },
+  {
+    bug: "a reset leaves the override",
+    replace: "shell.override = undefined\n      shell.counters",
+    by: "shell.counters"
+  },
+  {
+    bug: "a reset leaves the failures in a row",
+    replace: "shell.counters.failuresInARow = 0\n      const event",
+    by: "const event"
+  },
+  {
+    bug: "a reset tells of no rejections",
+    replace:
+      "Effect.andThen(tell(shell, event), tellUntold(shell, fiber))\n    })\n  )\n\n/** The override in force",
+    by: "tell(shell, event)\n    })\n  )\n\n/** The override in force"
+  },
+  {
+    bug: "a reset is not streamed",
+    replace: "PubSub.publishUnsafe(shell.hub, [event])\n      return",
+    by: "return"
+  },
+  {
+    bug: "the end of an override to open tells of no rejections",
+    replace: `override.mode === "open" ? Effect.andThen(ended, tellUntold(shell, fiber)) : ended`,
+    by: "ended"
+  },
+  {
+    bug: "the snapshot shows the state of the rules while the circuit is held",
+    replace: `override === undefined || override.mode === "observe"`,
+    by: `override === undefined || override.reason !== ""`
+  },
+  {
+    bug: "isOpen goes by the rules while the circuit is held",
+    replace: `: override.mode === "open"\n}`,
+    by: `: Circuit.stateName(Ref.getUnsafe(shell.state), nowMillis) === "open"\n}`
+  },
+  {
+    bug: "the prober asks while the circuit is held open",
+    replace: `mode !== "open" && mode !== "closed" && wouldAdmit`,
+    by: `mode !== "closed" && wouldAdmit`
+  },
+  {
+    bug: "the prober asks while the circuit is held closed",
+    replace: `mode !== "open" && mode !== "closed" && wouldAdmit`,
+    by: `mode !== "open" && wouldAdmit`
+  },
+  {
+    bug: "the prober asks without room",
+    replace: `mode !== "open" && mode !== "closed" && wouldAdmit(shell, fiber)`,
+    by: `mode !== "open" && mode !== "closed"`
+  },
+  {
+    bug: "the prober does not ask while the circuit is observed",
+    replace: `mode !== "open" && mode !== "closed" && wouldAdmit`,
+    by: `mode === undefined && wouldAdmit`
+  },
+  { bug: "an ignored call is not counted", replace: "shell.counters.ignored++", by: "" },
+  {
+    bug: "a success leaves the failures in a row",
+    replace: "shell.counters.successful++\n      shell.counters.failuresInARow = 0",
+    by: "shell.counters.successful++"
+  },
+  {
+    bug: "slow time starts when the call ends",
+    replace: "admittedAtMillis: monotonicMillis(fiber) }",
+    by: "admittedAtMillis: undefined }"
+  },
+  {
+    bug: "a fallback of a fallback is counted twice",
+    replace: "fallback: Math.min(counts.fallback, counts.rejected)",
+    by: "fallback: counts.fallback + 1"
+  },
+  {
+    bug: "the snapshot shows what a window let go of",
+    replace: "window.expire(nowMillis)\n",
+    by: ""
+  }
+]
+
+const tell: ReadonlyArray<Mutant> = [
+  {
+    bug: "a rejection is not counted",
+    replace: "shell.counters.rejected++",
+    by: ""
+  },
+  {
+    bug: "a rejection serves for ever",
+    replace: "rejection.atMillis === atMillis && rejection.generation === generation",
+    by: "rejection.generation === generation"
+  },
+  {
+    bug: "a rejection of one state serves the next",
+    replace: "rejection.atMillis === atMillis && rejection.generation === generation",
+    by: "rejection.atMillis === atMillis"
+  },
+  {
+    bug: "the minute of rejections ends a moment late",
+    replace: "nowMillis - rejection.toldAtMillis < tellEveryMillis",
+    by: "nowMillis - rejection.toldAtMillis <= tellEveryMillis"
+  },
+  { bug: "rejections are told again and again", replace: "shell.rejection.untold = 0", by: "" },
+  {
+    bug: "closing tells of no rejections",
+    replace: "Effect.andThen(tell(shell, event), tellUntold(shell, fiber))",
+    by: "tell(shell, event)"
+  },
+  {
+    bug: "a transition is streamed twice",
+    replace: "PubSub.publishUnsafe(shell.hub, [event])",
+    by: "PubSub.publishUnsafe(shell.hub, [event, event])"
+  },
+  {
+    bug: "half-open is not told",
+    replace: `case "half_open":\n      return tell(shell, event)`,
+    by: `case "half_open":\n      return Effect.void`
+  },
+  { bug: "no prober is started", replace: ", shell.startProber?.(transition.generation)", by: "" }
+]
+
+const prober: ReadonlyArray<Mutant> = [
+  {
+    bug: "the prober goes on after the circuit has closed",
+    replace: `_tag === "Closed" || generation`,
+    by: "generation"
+  },
+  {
+    bug: "the prober ends when it has half-opened the circuit",
+    replace: "generation > openedGeneration + 1",
+    by: "generation > openedGeneration"
+  },
+  {
+    bug: "the prober does not wait until the circuit is due",
+    replace: "return untilDue.pipe(",
+    by: "return Effect.void.pipe("
+  },
+  { bug: "the prober of an earlier opening goes on", replace: "prober?.interruptUnsafe()", by: "" },
+  {
+    bug: "a ping that hangs is never given up",
+    replace: "duration: patience,",
+    by: `duration: "1 hour",`
+  },
+  {
+    bug: "a ping is not counted as a call",
+    replace: "Effect.exit(attempt)",
+    by: "Effect.exit(probe.effect)"
+  }
+]
+
+const kinds: ReadonlyArray<Kind> = ["without an idle probe", "with an idle probe"]
+
+const play = (library: Library, runs: number): void => {
+  for (const kind of kinds) playHistories(library, kind, 1, runs)
+}
+
+it("the histories find no bug where none is planted", { timeout: 60_000 }, async () => {
+  play(await load(original), 100)
+})
+
+describe.each([
+  ["internal/circuitShell.ts", shell],
+  ["internal/circuitTell.ts", tell],
+  ["internal/prober.ts", prober]
+] as const)("the histories find each bug planted in %s:", (file, mutants) => {
+  const text = readFileSync(join(src, file), "utf8")
+
+  it.each(mutants)("$bug", { timeout: 60_000 }, async ({ by, replace }) => {
+    expect(text.split(replace)).toHaveLength(2)
+    const mutant = await plant(
+      file,
+      text.replace(replace, () => by)
+    )
+    expect(() => play(mutant, 1500)).toThrow(WrongHistory)
+  })
+})
