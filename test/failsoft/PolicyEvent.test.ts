@@ -230,6 +230,22 @@ const examples: ReadonlyArray<Example> = [
       message: "billing: back on the primary after 1m 30s",
       annotations: { ...told, attempts: 3, after: "1m 30s" }
     }
+  },
+  {
+    event: { _tag: "RefreshFailed", ...common, count: 1, error: { tag: undefined, name: "TypeError" } },
+    line: {
+      level: "Warn",
+      message: "billing: 1 refresh failed, what is held stays",
+      annotations: { ...told, count: 1, error: "TypeError" }
+    }
+  },
+  {
+    event: { _tag: "RefreshFailed", ...common, count: 3, error: { tag: "Refused", name: "Refused" } },
+    line: {
+      level: "Warn",
+      message: "billing: 3 refreshes failed, what is held stays",
+      annotations: { ...told, count: 3, error: "Refused" }
+    }
   }
 ]
 
@@ -319,7 +335,9 @@ describe("levels", () => {
         "Warn",
         "Warn",
         "Warn",
-        "Info"
+        "Info",
+        "Warn",
+        "Warn"
       ])
     }).pipe(Effect.provide(Levels.pipe(Layer.provideMerge(layer))))
   })

@@ -59,7 +59,8 @@ const silence: PolicyEvent.Levels = {
   DegradedStart: "None",
   ReturnedToPrimary: "None",
   HeldWritesDiscarded: "None",
-  HeldWritesReplayed: "None"
+  HeldWritesReplayed: "None",
+  RefreshFailed: "None"
 }
 
 /** Builds what logs nothing: outages are what these tests are about, and no news. */

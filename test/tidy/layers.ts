@@ -12,6 +12,7 @@ const layers = {
     "Trip",
     "CircuitEvent",
     "KeyedCircuit",
+    "CacheEvent",
     "PolicyEvent",
     "Served",
     "Metrics",
@@ -26,7 +27,7 @@ const layers = {
 } satisfies Record<string, ReadonlyArray<string>>
 
 /** A policy imports no other policy, save where that policy is its subject. */
-const exceptions = ["Retry → RetryBudget", "Retry → Deadline", "Hedge → RetryBudget"]
+const exceptions = ["Retry → RetryBudget", "Retry → Deadline", "StaleCache → Deadline", "Hedge → RetryBudget"]
 
 const order = Object.keys(layers) as ReadonlyArray<keyof typeof layers>
 

@@ -41,10 +41,12 @@ import * as Layer from "effect/Layer"
 import type { LogLevel } from "effect/LogLevel"
 import * as Queue from "effect/Queue"
 import * as References from "effect/References"
+import * as CacheEvent from "./CacheEvent.ts"
 import * as CircuitEvent from "./CircuitEvent.ts"
 import type { ErrorName, UnavailableReason } from "./ServiceUnavailable.ts"
 import * as LogRate from "./state/LogRate.ts"
 
+export type { RefreshFailed } from "./CacheEvent.ts"
 export type {
   CircuitClosed,
   CircuitHalfOpened,
@@ -151,6 +153,7 @@ export type PolicyEvent =
   | ReturnedToPrimary
   | HeldWritesDiscarded
   | HeldWritesReplayed
+  | CacheEvent.RefreshFailed
 
 /** A synchronous receiver of events. */
 export type Listener = (event: PolicyEvent) => void
@@ -178,14 +181,15 @@ const defaultLevels: Levels = {
   DegradedStart: "Warn",
   ReturnedToPrimary: "Info",
   HeldWritesDiscarded: "Warn",
-  HeldWritesReplayed: "Info"
+  HeldWritesReplayed: "Info",
+  RefreshFailed: "Warn"
 }
 
 /**
  * Log levels by kind of event.
  *
  * Default: an opening and spent attempts at `Error`; a retry, rejections (summed by the minute), what people do to a
- * circuit, a degraded start and held writes given up at `Warn`; the other transitions, the return to a primary and held writes sent at `Info`; single rejections at `Debug`.
+ * circuit, a degraded start, held writes given up and refreshes that failed at `Warn`; the other transitions, the return to a primary and held writes sent at `Info`; single rejections at `Debug`.
  */
 export const LogLevels: Context.Reference<Levels> = Context.Reference("failsoft/PolicyEvent/LogLevels", {
   defaultValue: () => defaultLevels
@@ -374,6 +378,10 @@ const describe = (event: PolicyEvent): { message: string; annotations: Record<st
         message: `${event.policy}: sent ${event.count} held writes, lost ${event.lost}`,
         annotations: { ...common, count: event.count, lost: event.lost }
       }
+    case "RefreshFailed": {
+      const { annotations, message } = CacheEvent.describe(event)
+      return { message, annotations: { ...common, ...annotations } }
+    }
   }
 }
 

@@ -26,7 +26,7 @@ export type Source = "live" | "stale" | "local" | "fallback"
 export interface Served<out A> {
   readonly value: A
   readonly source: Source
-  /** Milliseconds since a `stale` value was seen at the dependency. */
+  /** Milliseconds since the value was seen at the dependency: of a `stale` one, and of a `live` one that a cache has held. */
   readonly ageMillis?: number | undefined
 }
 

@@ -29,3 +29,4 @@ export {
   Unsupported
 } from "./ServiceUnavailable.ts"
 export * as Spans from "./Spans.ts"
+export * as StaleCache from "./StaleCache.ts"

@@ -8,7 +8,11 @@ import type * as Fiber from "effect/Fiber"
  * Rounded, because nanoseconds since 1970, as a test's clock may count them, are more than a number can hold exactly.
  */
 export const monotonicMillis = (fiber: Fiber.Fiber<unknown, unknown>): number =>
-  Math.round(Number(fiber.getRef(Clock.Clock).monotonicTimeNanosUnsafe()) / 1e3) / 1e3
+  monotonicMillisOf(fiber.getRef(Clock.Clock))
+
+/** As `monotonicMillis`, of a clock that is known. */
+export const monotonicMillisOf = (clock: Clock.Clock): number =>
+  Math.round(Number(clock.monotonicTimeNanosUnsafe()) / 1e3) / 1e3
 
 /** Wall-clock milliseconds since 1970, for reports. */
 export const wallMillis = (fiber: Fiber.Fiber<unknown, unknown>): number =>
