@@ -91,6 +91,7 @@ export class ReferenceBreaker {
   private readonly admittedBy = new Map<number, ReferenceCircuit>()
   private untold = 0
   toldAt = Number.NEGATIVE_INFINITY
+  toldMs: number | undefined
   private rejection: { ms: number; of: string; retryAfterMillis: number | undefined } | undefined
 
   constructor(config: CircuitConfig, probe: ReferenceBreaker["probe"], now: number) {
@@ -134,7 +135,7 @@ export class ReferenceBreaker {
       override.wouldHaveRejected++
       return { rejected: false, call }
     }
-    const answer = this.circuit.admit(call, this.now)
+    const answer = this.circuit.admit(call, this.now, 0)
     if (!answer.admitted) {
       return this.reject(`${this.circuits}.${this.circuit.turns().length}`, answer.retryAfterMillis)
     }
@@ -156,10 +157,17 @@ export class ReferenceBreaker {
     if (this.rejection?.ms !== ms || this.rejection.of !== of) {
       const retryAfterMillis = dueInMillis === undefined ? undefined : Math.ceil(dueInMillis)
       this.rejection = { ms, of, retryAfterMillis }
-      if (this.now - this.toldAt < minute) this.tell({ _tag: "CallRejected" })
-      else this.sumUp()
+      this.tellRejection(ms)
     }
     return { rejected: true, retryAfterMillis: this.rejection.retryAfterMillis }
+  }
+
+  /** At most one for each millisecond, whatever the circuit has been through in it. */
+  private tellRejection(ms: number): void {
+    if (this.toldMs === ms) return
+    this.toldMs = ms
+    if (this.now - this.toldAt < minute) this.tell({ _tag: "CallRejected" })
+    else this.sumUp()
   }
 
   private sumUp(): void {

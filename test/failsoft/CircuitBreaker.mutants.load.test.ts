@@ -55,8 +55,7 @@ const shell: ReadonlyArray<Mutant> = [
   },
   {
     bug: "an override never ends",
-    replace:
-      "if (leftMillis <= 0) return Effect.andThen(end(shell, override), execute(shell, self, classify))",
+    replace: "if (leftMillis <= 0) return Effect.andThen(end(cell, override), execute(cell, self, classify))",
     by: ""
   },
   {
@@ -71,8 +70,8 @@ const shell: ReadonlyArray<Mutant> = [
   },
   {
     bug: "a new override hands out a rejection of the one before",
-    replace: "shell.rejection.atMillis = Number.NaN",
-    by: ""
+    replace: "wouldHaveRejected: 0 }\n      cell.rejection = undefined",
+    by: "wouldHaveRejected: 0 }"
   },
   {
     bug: "an override to closed lets the rules decide",
@@ -81,23 +80,25 @@ const shell: ReadonlyArray<Mutant> = [
   },
   {
     bug: "an override to closed takes a permit",
-    replace: "settle(shell, fiber, noPermit, exit, classify)",
-    by: "settle(shell, fiber, { generation: Ref.getUnsafe(shell.state).generation }, exit, classify)"
+    replace: "run(cell, fiber, noPermit, self, classify)",
+    by: "run(cell, fiber, { generation: Ref.getUnsafe(cell.state).generation }, self, classify)"
   },
   {
     bug: "what is only observed is not counted",
-    replace: "if (wouldAdmit(shell, fiber)) return undefined\n    override.wouldHaveRejected++",
-    by: "if (wouldAdmit(shell, fiber)) return undefined"
+    replace:
+      'if (Ref.getUnsafe(cell.state)._tag === "Closed" || wouldAdmit(cell, fiber)) return undefined\n    override.wouldHaveRejected++',
+    by: 'if (Ref.getUnsafe(cell.state)._tag === "Closed" || wouldAdmit(cell, fiber)) return undefined'
   },
   {
     bug: "all that is observed is counted",
-    replace: "if (wouldAdmit(shell, fiber)) return undefined\n    override.wouldHaveRejected++",
-    by: "override.wouldHaveRejected++\n    if (wouldAdmit(shell, fiber)) return undefined"
+    replace:
+      'if (Ref.getUnsafe(cell.state)._tag === "Closed" || wouldAdmit(cell, fiber)) return undefined\n    override.wouldHaveRejected++',
+    by: 'override.wouldHaveRejected++\n    if (Ref.getUnsafe(cell.state)._tag === "Closed" || wouldAdmit(cell, fiber)) return undefined'
   },
   {
     bug: "an observed circuit gives out no permits",
-    replace: "if (wouldAdmit(shell, fiber)) return undefined\n",
-    by: "if (Ref.getUnsafe(shell.state)._tag === 'Closed') return undefined\n"
+    replace: 'if (Ref.getUnsafe(cell.state)._tag === "Closed" || wouldAdmit(cell, fiber)) return undefined\n',
+    by: 'if (Ref.getUnsafe(cell.state)._tag === "Closed") return undefined\n'
   },
   {
     bug: "the rules go on while the circuit is held open",
@@ -116,8 +117,8 @@ const shell: ReadonlyArray<Mutant> = [
   },
   {
     bug: "the rules stand still until a call finds the override over",
-    replace: "shell.override === undefined ? undefined : overrideAt(shell, nowMillis)?.mode",
-    by: "shell.override?.mode"
+    replace: "cell.override === undefined ? undefined : overrideAt(cell, nowMillis)?.mode",
+    by: "cell.override?.mode"
   },
   {
     bug: "a probe that ends while the circuit is held keeps its slot",
@@ -126,23 +127,23 @@ const shell: ReadonlyArray<Mutant> = [
   },
   {
     bug: "a reset starts no generation",
-    replace: "Circuit.initial(shell.config, generation + 1)",
-    by: "Circuit.initial(shell.config, generation)"
+    replace: "Circuit.initial(shell.config, circuit.generation + 1)",
+    by: "Circuit.initial(shell.config, circuit.generation)"
   },
   {
     bug: "a reset begins the generations anew",
-    replace: "Circuit.initial(shell.config, generation + 1)",
+    replace: "Circuit.initial(shell.config, circuit.generation + 1)",
     by: "Circuit.initial(shell.config)"
   },
   {
     bug: "a reset leaves the override",
-    replace: "shell.override = undefined\n      shell.counters",
-    by: "shell.counters"
+    replace: "cell.override = undefined\n      cell.rejection = undefined\n      cell.fail",
+    by: "cell.rejection = undefined\n      cell.fail"
   },
   {
     bug: "a reset leaves the failures in a row",
-    replace: "shell.counters.failuresInARow = 0\n      const event",
-    by: "const event"
+    replace: "cell.failuresInARow = 0\n      if",
+    by: "if"
   },
   {
     bug: "a reset tells of no rejections",
@@ -161,14 +162,9 @@ const shell: ReadonlyArray<Mutant> = [
     by: "ended"
   },
   {
-    bug: "the snapshot shows the state of the rules while the circuit is held",
-    replace: `override === undefined || override.mode === "observe"`,
-    by: `override === undefined || override.reason !== ""`
-  },
-  {
     bug: "isOpen goes by the rules while the circuit is held",
     replace: `: override.mode === "open"\n}`,
-    by: `: Circuit.stateName(Ref.getUnsafe(shell.state), nowMillis) === "open"\n}`
+    by: `: Circuit.stateName(Ref.getUnsafe(cell.state), nowMillis) === "open"\n}`
   },
   {
     bug: "the prober asks while the circuit is held open",
@@ -182,7 +178,7 @@ const shell: ReadonlyArray<Mutant> = [
   },
   {
     bug: "the prober asks without room",
-    replace: `mode !== "open" && mode !== "closed" && wouldAdmit(shell, fiber)`,
+    replace: `mode !== "open" && mode !== "closed" && wouldAdmit(cell, fiber)`,
     by: `mode !== "open" && mode !== "closed"`
   },
   {
@@ -193,18 +189,26 @@ const shell: ReadonlyArray<Mutant> = [
   { bug: "an ignored call is not counted", replace: "shell.counters.ignored++", by: "" },
   {
     bug: "a success leaves the failures in a row",
-    replace: "shell.counters.successful++\n      shell.counters.failuresInARow = 0",
+    replace: "shell.counters.successful++\n      cell.failuresInARow = 0",
     by: "shell.counters.successful++"
   },
   {
     bug: "slow time starts when the call ends",
     replace: "admittedAtMillis: monotonicMillis(fiber) }",
     by: "admittedAtMillis: undefined }"
+  }
+]
+
+const snapshot: ReadonlyArray<Mutant> = [
+  {
+    bug: "the snapshot shows the state of the rules while the circuit is held",
+    replace: `mode === "open" || mode === "closed" ? mode : `,
+    by: ""
   },
   {
     bug: "a fallback of a fallback is counted twice",
-    replace: "fallback: Math.min(counts.fallback, counts.rejected)",
-    by: "fallback: counts.fallback + 1"
+    replace: "fallback: Math.min(counters.fallback, counters.rejected)",
+    by: "fallback: counters.fallback + 1"
   },
   {
     bug: "the snapshot shows what a window let go of",
@@ -221,20 +225,20 @@ const tell: ReadonlyArray<Mutant> = [
   },
   {
     bug: "a rejection serves for ever",
-    replace: "rejection.atMillis === atMillis && rejection.generation === generation",
-    by: "rejection.generation === generation"
+    replace: "cell.rejection?.atMillis === atMillis && cell.rejection.generation === generation",
+    by: "cell.rejection?.generation === generation"
   },
   {
     bug: "a rejection of one state serves the next",
-    replace: "rejection.atMillis === atMillis && rejection.generation === generation",
-    by: "rejection.atMillis === atMillis"
+    replace: "cell.rejection?.atMillis === atMillis && cell.rejection.generation === generation",
+    by: "cell.rejection?.atMillis === atMillis"
   },
   {
     bug: "the minute of rejections ends a moment late",
-    replace: "nowMillis - rejection.toldAtMillis < tellEveryMillis",
-    by: "nowMillis - rejection.toldAtMillis <= tellEveryMillis"
+    replace: "nowMillis - rejections.summedAtMillis < tellEveryMillis",
+    by: "nowMillis - rejections.summedAtMillis <= tellEveryMillis"
   },
-  { bug: "rejections are told again and again", replace: "shell.rejection.untold = 0", by: "" },
+  { bug: "rejections are told again and again", replace: "shell.rejections.untold = 0", by: "" },
   {
     bug: "closing tells of no rejections",
     replace: "Effect.andThen(tell(shell, event), tellUntold(shell, fiber))",
@@ -250,7 +254,7 @@ const tell: ReadonlyArray<Mutant> = [
     replace: `case "half_open":\n      return tell(shell, event)`,
     by: `case "half_open":\n      return Effect.void`
   },
-  { bug: "no prober is started", replace: ", shell.startProber?.(transition.generation)", by: "" }
+  { bug: "no prober is started", replace: ", shell.startProber?.(cell, transition.generation)", by: "" }
 ]
 
 const prober: ReadonlyArray<Mutant> = [
@@ -266,10 +270,14 @@ const prober: ReadonlyArray<Mutant> = [
   },
   {
     bug: "the prober does not wait until the circuit is due",
-    replace: "return untilDue.pipe(",
-    by: "return Effect.void.pipe("
+    replace: "return Effect.andThen(\n    untilDue,",
+    by: "return Effect.andThen(\n    Effect.void,"
   },
-  { bug: "the prober of an earlier opening goes on", replace: "prober?.interruptUnsafe()", by: "" },
+  {
+    bug: "the prober of an earlier opening goes on",
+    replace: "running.get(cell)?.interruptUnsafe()",
+    by: ""
+  },
   {
     bug: "a ping that hangs is never given up",
     replace: "duration: patience,",
@@ -277,8 +285,8 @@ const prober: ReadonlyArray<Mutant> = [
   },
   {
     bug: "a ping is not counted as a call",
-    replace: "Effect.exit(attempt)",
-    by: "Effect.exit(probe.effect)"
+    replace: "return circuitShell.execute(cell, asked, classify)",
+    by: "return asked"
   }
 ]
 
@@ -295,6 +303,7 @@ it("the histories find no bug where none is planted", { timeout: 60_000 }, async
 describe.each([
   ["internal/circuitShell.ts", shell],
   ["internal/circuitTell.ts", tell],
+  ["internal/circuitSnapshot.ts", snapshot],
   ["internal/prober.ts", prober]
 ] as const)("the histories find each bug planted in %s:", (file, mutants) => {
   const text = readFileSync(join(src, file), "utf8")
