@@ -19,7 +19,7 @@ import { CircuitBreaker, Health, Outcome } from "failsoft"
 import { reasonOf } from "./calls.ts"
 import { circuits } from "./health.ts"
 import { hearing } from "./hearing.ts"
-import { interruptEverywhere } from "./interruption.ts"
+import { interruptEverywhere, World } from "./interruption.ts"
 
 const answer = Effect.succeed("answer")
 const refused = Effect.fail("refused")
@@ -99,6 +99,39 @@ describe("each key", () => {
       yield* fail(breaker, "a")
       expect(yield* shown).toEqual(["open", 2, undefined])
     })
+  )
+
+  it.effect("is told of when it rejects, but of one key in a millisecond at most", () =>
+    Effect.gen(function* () {
+      const { events, made: breaker } = yield* hearing(make())
+      yield* fail(breaker, "a", "b", "c")
+      yield* succeed(breaker, "d")
+      yield* Effect.exit(breaker.execute("a")(answer))
+      events.length = 0
+      yield* TestClock.adjust(1)
+      yield* Effect.forEach(["b", "a", "b", "c"], (key) => Effect.exit(breaker.execute(key)(answer)))
+      expect(events).toEqual([
+        { _tag: "CallRejected", policy: "billing", key: "b", atMillis: 1, reason: "CircuitOpen" }
+      ])
+      expect((yield* breaker.snapshot).counts.rejected).toBe(5)
+    })
+  )
+
+  it.effect(
+    "says for how long it rejects in its present state, though it was another in this millisecond",
+    () =>
+      Effect.gen(function* () {
+        const breaker = yield* make()
+        const retryAfter = Effect.map(Effect.flip(breaker.execute("a")(answer)), (error) => error.retryAfter)
+        yield* fail(breaker, "a")
+        yield* TestClock.adjust("1 second")
+        const end = yield* Deferred.make<string, string>()
+        const probe = yield* start(breaker.execute("a"), end)
+        expect(yield* retryAfter).toBeUndefined()
+        yield* Deferred.fail(end, "refused")
+        yield* Fiber.await(probe)
+        expect(yield* retryAfter).toEqual(Duration.seconds(1))
+      })
   )
 
   it.effect("may be classified by itself, and by the call", () =>
@@ -294,7 +327,7 @@ describe("a breaker that has no room left", () => {
 
   it.effect("forgets no circuit whose calls are under way, until it is idle", () =>
     Effect.gen(function* () {
-      const breaker = yield* make({ maxKeys: 1, idle: "1 minute" })
+      const { events, made: breaker } = yield* hearing(make({ maxKeys: 1, idle: "1 minute" }))
       const end = yield* Deferred.make<string, string>()
       const call = yield* start(breaker.execute("a"), end)
       yield* succeed(breaker, "b")
@@ -308,6 +341,7 @@ describe("a breaker that has no room left", () => {
       expect(yield* Effect.flip(Fiber.join(call))).toBe("late")
       expect(yield* breaker.snapshotOf("a")).toMatchObject({ state: "closed", failuresInARow: 0 })
       expect(yield* breaker.snapshot).toMatchObject({ open: 0, counts: { failed: 1 } })
+      expect(events).toEqual([])
     })
   )
 
@@ -388,6 +422,17 @@ describe("an override of one key", () => {
         { _tag: "CallsRejected", count: 1 },
         { _tag: "CircuitReset", key: "a" }
       ])
+    })
+  )
+
+  it.effect("gives way at once to a later one", () =>
+    Effect.gen(function* () {
+      const breaker = yield* make()
+      const retryAfter = Effect.map(Effect.flip(breaker.execute("a")(answer)), (error) => error.retryAfter)
+      yield* breaker.override("a", "open", { reason: "moved", ttl: "1 minute" })
+      expect(yield* retryAfter).toEqual(Duration.minutes(1))
+      yield* breaker.override("a", "open", { reason: "still", ttl: "2 minutes" })
+      expect(yield* retryAfter).toEqual(Duration.minutes(2))
     })
   )
 
@@ -579,6 +624,15 @@ describe("wherever a call is interrupted", () => {
       expect(interrupted).toBeGreaterThan(1)
       expect([exits[0], exits.at(-1)]).toEqual([true, false])
     }
+  })
+
+  it("no key takes the place of one whose call is about to begin", () => {
+    const world = new World()
+    const scope = world.value(Scope.make())
+    const breaker = world.value(make({ maxKeys: 1 }).pipe(Scope.provide(scope)))
+    const both = ["a", "b"].map((key) => Effect.exit(breaker.execute(key)(calls.fails)))
+    world.interruptAt(Effect.all(both, { concurrency: 2 }), Number.POSITIVE_INFINITY)
+    expect(world.value(breaker.snapshot)).toMatchObject({ keys: 1, evicted: 0, untracked: 1, open: 1 })
   })
 
   it("a circuit whose call was interrupted makes room once it is idle, at the latest", () => {

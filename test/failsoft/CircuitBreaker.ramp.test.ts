@@ -4,7 +4,7 @@ import { TestClock } from "effect/testing"
 import { CircuitBreaker } from "failsoft"
 import { reasonOf } from "./calls.ts"
 import { hearing } from "./hearing.ts"
-import { interruptEverywhere } from "./interruption.ts"
+import { interruptEverywhere, World } from "./interruption.ts"
 
 const answer = Effect.succeed("answer")
 const refused = Effect.fail("refused")
@@ -86,6 +86,21 @@ describe("a circuit that has closed after it was open", () => {
       expect(events.map(({ _tag }) => _tag)).toEqual(["CircuitOpened", "CircuitHalfOpened", "CircuitClosed"])
     })
   )
+
+  it("is through with the ramp for good, even by a clock that goes back", () => {
+    const world = new World()
+    const make = CircuitBreaker.make(options).pipe(Scope.provide(world.value(Scope.make())))
+    const breaker = world.value(make)
+    world.run(breaker.execute(refused))
+    world.run(breaker.execute(refused))
+    world.clock.nowMillis += 1000
+    world.run(breaker.execute(answer))
+    world.clock.nowMillis += 10_000
+    world.run(breaker.execute(answer).pipe(drawing(0.99)))
+    world.clock.nowMillis -= 9000
+    expect(world.value(breaker.snapshot).ramp).toBeUndefined()
+    expect(world.value(admittedOf100(breaker))).toBe(100)
+  })
 
   it.effect("tells when the ramp is over of the rejections that were not told of", () =>
     Effect.gen(function* () {

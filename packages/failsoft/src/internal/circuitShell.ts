@@ -108,8 +108,7 @@ const byOverride = <A, E, R>(
     return reject(cell, fiber, nowMillis, { _tag: "Rejected", generation: -1, retryAfterMillis: leftMillis })
   }
   if (override.mode === "observe") {
-    // The ramp of a closed circuit draws for each call, and once.
-    if (Ref.getUnsafe(cell.state)._tag === "Closed" || wouldAdmit(cell, fiber)) return undefined
+    if (wouldAdmit(cell, fiber)) return undefined
     override.wouldHaveRejected++
   }
   return run(cell, fiber, noPermit, self, classify)
@@ -308,6 +307,6 @@ export const mayProbe = (cell: Cell, fiber: Fiber.Fiber<unknown, unknown>): bool
   return mode !== "open" && mode !== "closed" && wouldAdmit(cell, fiber)
 }
 
-/** Whether the rules would admit a call now. Takes nothing. */
+/** Whether the rules would admit a call now, if the ramp draws well: that is seen when it draws. Takes nothing. */
 const wouldAdmit = (cell: Cell, fiber: Fiber.Fiber<unknown, unknown>): boolean =>
   Circuit.admit(cell.shell.config, monotonicMillis(fiber))(Ref.getUnsafe(cell.state))[0]._tag === "Admitted"
