@@ -1,11 +1,11 @@
 /** Counts and times the calls of a policy as its callers see them, with all their attempts and waits. */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type * as Scope from "effect/Scope"
 import * as Metrics from "../Metrics.ts"
 import * as Outcome from "../Outcome.ts"
 import { ServiceUnavailable } from "../ServiceUnavailable.ts"
-import { monotonicMillis } from "./clock.ts"
 
 /** What one policy counts. */
 export interface Meter {
@@ -63,10 +63,11 @@ export const measure = <A, E, R>(
   classify: ((exit: Exit.Exit<A, E>) => Outcome.Outcome) | undefined
 ): Effect.Effect<A, E, R> =>
   Effect.withFiber((fiber) => {
-    const begunMillis = monotonicMillis(fiber)
+    const clock = fiber.getRef(Clock.Clock)
+    const begunNanos = clock.monotonicTimeNanosUnsafe()
     meter.begun++
     return Effect.onExitPrimitive(self, (exit) => {
-      count(meter, outcomeOf(meter.name, exit, classify), monotonicMillis(fiber) - begunMillis)
+      count(meter, outcomeOf(meter.name, exit, classify), millisSince(clock, begunNanos))
       return undefined
     })
   })
@@ -76,12 +77,17 @@ export const answering =
   <B, E, R>(meter: Meter, fallback: (error: ServiceUnavailable) => Effect.Effect<B, E, R>) =>
   (error: ServiceUnavailable): Effect.Effect<B, E, R> =>
     Effect.withFiber((fiber) => {
-      const begunMillis = monotonicMillis(fiber)
+      const clock = fiber.getRef(Clock.Clock)
+      const begunNanos = clock.monotonicTimeNanosUnsafe()
       return Effect.onExitPrimitive(fallback(error), (exit) => {
-        if (exit._tag === "Success") count(meter, "fallback", monotonicMillis(fiber) - begunMillis)
+        if (exit._tag === "Success") count(meter, "fallback", millisSince(clock, begunNanos))
         return undefined
       })
     })
+
+/** By the clock on which the call began, whose reference need not be looked up again. */
+const millisSince = (clock: Clock.Clock, begunNanos: bigint): number =>
+  Number(clock.monotonicTimeNanosUnsafe() - begunNanos) / 1e6
 
 const count = ({ calls, durations }: Meter, outcome: Metrics.CallOutcome, millis: number): void => {
   calls[outcome]++
