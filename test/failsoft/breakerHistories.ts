@@ -40,6 +40,7 @@ const situations = [
   "admitted while observed",
   "settled while held open",
   "settled while held closed",
+  "probe settled while held",
   "settled after a reset",
   "settled after another opening",
   "opened while observed",
@@ -430,6 +431,10 @@ export const playHistory = (library: Library, kind: Kind, seed: number, counts: 
     const mode = reference.inForce()?.mode
     note("settled while held open", mode === "open")
     note("settled while held closed", mode === "closed")
+    note(
+      "probe settled while held",
+      reference.isHeld() && reference.circuit.probes().some((probe) => probe.call === ends.call)
+    )
     note("settled after a reset", ends.circuit !== reference.circuits)
     note("settled after another opening", ends.turn + 1 < reference.circuit.turns().length)
     note("interrupted while it runs", isInterrupted)
@@ -501,8 +506,7 @@ export const playHistory = (library: Library, kind: Kind, seed: number, counts: 
     note("prober found no room", idle && isDue && !reference.isHeld() && !reference.hasRoom())
   }
 
-  const override = (): void => {
-    const mode = draw.pick(["open", "closed", "observe"] as const satisfies ReadonlyArray<Mode>)
+  const override = (mode: Mode): void => {
     const ttlMillis = draw.pick([...durations, 100_000])
     note("override replaced", reference.inForce() !== undefined)
     reference.setOverride(mode, "a test", ttlMillis)
@@ -527,8 +531,13 @@ export const playHistory = (library: Library, kind: Kind, seed: number, counts: 
     else if (choice < 0.46) start()
     else if (choice < 0.66) settle()
     else if (choice < 0.9) wait()
-    else if (choice < 0.97) override()
+    else if (choice < 0.97) override(draw.pick(["open", "closed", "observe"]))
     else reset()
+    // What became of probes while people held the circuit shows only once they let go, and both are rare by themselves.
+    if (reference.circuit.state() === "half-opened" && draw.chance(0.15)) {
+      observe()
+      override(reference.isHeld() ? "observe" : draw.pick(["open", "closed"]))
+    }
     note(
       "prober's ping interrupted by an opening",
       pinging !== undefined && choice < 0.66 && reference.prober?.ping !== pinging
