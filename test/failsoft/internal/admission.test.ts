@@ -70,6 +70,59 @@ describe.each(Object.entries(calls))("a call %s", (_, call) => {
   })
 })
 
+describe("the form that holds", () => {
+  type Held = typeof admission.held
+
+  /** Takes before the end is certain: what the order of steps is there to prevent. */
+  const takesTooEarly: Held = (use, giveBack) => Effect.suspend(() => Effect.onExitPrimitive(use(), giveBack))
+
+  /** Ends as the lean forms of Effect may, which pass by an interruption where they stand. */
+  const missesInterruption: Held = (use, giveBack) =>
+    Effect.onExitPrimitive(Effect.suspend(use), giveBack, true)
+
+  /** A fiber yields at every third step, so each step is met in one of three phases. */
+  const leaksIn = (held: Held, call: Effect.Effect<string, string>) =>
+    [0, 1, 2].flatMap((phase) => {
+      const leaks: Array<string> = []
+      const interrupted = interruptEverywhere((world) => {
+        let taken = 0
+        let ends = 0
+        const run = Effect.suspend(() => {
+          let has = false
+          return held(
+            () => {
+              taken++
+              has = true
+              return call
+            },
+            () => {
+              ends++
+              if (has) taken--
+              return undefined
+            }
+          )
+        })
+        return {
+          program: Array.from({ length: phase }).reduce<typeof run>(
+            (later) => Effect.suspend(() => later),
+            run
+          ),
+          verify: (_, at) => {
+            if (taken !== 0 || ends > 1 || !world.isIdle) leaks.push(`yield ${at} of phase ${phase}`)
+          }
+        }
+      })
+      expect(interrupted).toBeGreaterThan(3)
+      return leaks
+    })
+
+  it.each(Object.entries(calls))("gives back what a call %s took, wherever it is interrupted", (_, call) => {
+    expect(leaksIn(admission.held, call)).toEqual([])
+    expect(leaksIn(takesTooEarly, call)).not.toEqual([])
+    expect(leaksIn(missesInterruption, call)).not.toEqual([])
+  })
+})
+
 describe("the lean form", () => {
   it.each(Object.entries(calls))("settles a call %s once, or never when it did not begin", (_, call) => {
     const settled: Array<number> = []
