@@ -27,7 +27,13 @@ const layers = {
 } satisfies Record<string, ReadonlyArray<string>>
 
 /** A policy imports no other policy, save where that policy is its subject. */
-const exceptions = ["Retry → RetryBudget", "Retry → Deadline", "StaleCache → Deadline", "Hedge → RetryBudget"]
+const exceptions = [
+  "Retry → RetryBudget",
+  "Retry → Deadline",
+  "Bulkhead → Deadline",
+  "StaleCache → Deadline",
+  "Hedge → RetryBudget"
+]
 
 const order = Object.keys(layers) as ReadonlyArray<keyof typeof layers>
 

@@ -3,6 +3,7 @@
 import type { Config } from "effect"
 import { Context, Data, Effect, type Layer, Schema, type Scope } from "effect"
 import {
+  Bulkhead,
   CircuitBreaker,
   Deadline,
   Fallback,
@@ -29,10 +30,18 @@ class BreakerKey extends Context.Service<BreakerKey, CircuitBreaker.CircuitBreak
 
 class BudgetKey extends Context.Service<BudgetKey, RetryBudget.RetryBudget>()("types/BudgetKey") {}
 
+class BulkheadKey extends Context.Service<BulkheadKey, Bulkhead.Bulkhead>()("types/BulkheadKey") {}
+
+class KeyedBulkheadKey extends Context.Service<KeyedBulkheadKey, Bulkhead.KeyedBulkhead>()(
+  "types/KeyedBulkheadKey"
+) {}
+
 class RetryKey extends Context.Service<RetryKey, Retry.Retry>()("types/RetryKey") {}
 
 declare const call: Effect.Effect<number, NotFound, Database>
 declare const breaker: CircuitBreaker.CircuitBreaker
+declare const bulkhead: Bulkhead.Bulkhead
+declare const hosts: Bulkhead.KeyedBulkhead
 declare const retry: Retry.Retry
 declare const policy: Policy.Policy
 
@@ -42,6 +51,15 @@ export const everyPolicyAddsOneErrorAndNothingElse = (): void => {
   expectTypeOf(call.pipe(breaker.execute)).toEqualTypeOf<Guarded>()
   expectTypeOf(call.pipe(CircuitBreaker.withBreaker(breaker))).toEqualTypeOf<Guarded>()
   expectTypeOf(CircuitBreaker.withBreaker(call, breaker)).toEqualTypeOf<Guarded>()
+  expectTypeOf(call.pipe(bulkhead.execute)).toEqualTypeOf<Guarded>()
+  expectTypeOf(bulkhead.executeWith(call, { priority: 1, queue: false })).toEqualTypeOf<Guarded>()
+  expectTypeOf(call.pipe(Bulkhead.withBulkhead(bulkhead))).toEqualTypeOf<Guarded>()
+  expectTypeOf(call.pipe(Bulkhead.withBulkhead(bulkhead, { priority: 1 }))).toEqualTypeOf<Guarded>()
+  expectTypeOf(Bulkhead.withBulkhead(call, bulkhead)).toEqualTypeOf<Guarded>()
+  expectTypeOf(call.pipe(hosts.execute("host"))).toEqualTypeOf<Guarded>()
+  expectTypeOf(hosts.executeWith("host", call, { queue: false })).toEqualTypeOf<Guarded>()
+  expectTypeOf(call.pipe(Bulkhead.withKey(hosts, "host"))).toEqualTypeOf<Guarded>()
+  expectTypeOf(Bulkhead.withKey(call, hosts, "host", { priority: 1 })).toEqualTypeOf<Guarded>()
   expectTypeOf(call.pipe(retry.execute)).toEqualTypeOf<Guarded>()
   expectTypeOf(call.pipe(Retry.withRetry(retry))).toEqualTypeOf<Guarded>()
   expectTypeOf(Retry.withRetry(call, retry)).toEqualTypeOf<Guarded>()
@@ -170,6 +188,20 @@ export const makingFailsWithAnInvalidOptionAlone = (): void => {
 }
 
 export const aLayerProvidesItsKeyAndNeedsNoScope = (): void => {
+  expectTypeOf(Bulkhead.layer(BulkheadKey, { name: "billing", limit: 1 })).toEqualTypeOf<
+    Layer.Layer<BulkheadKey, InvalidOption>
+  >()
+  expectTypeOf(Bulkhead.layerKeyed(KeyedBulkheadKey, { name: "billing", limit: 1 })).toEqualTypeOf<
+    Layer.Layer<KeyedBulkheadKey, InvalidOption>
+  >()
+  expectTypeOf(Bulkhead.layerConfig(BulkheadKey, "billing", "billing")).toEqualTypeOf<
+    Layer.Layer<BulkheadKey, InvalidOption | Config.ConfigError>
+  >()
+  expectTypeOf(Bulkhead.layerKeyedConfig(KeyedBulkheadKey, "billing", "billing")).toEqualTypeOf<
+    Layer.Layer<KeyedBulkheadKey, InvalidOption | Config.ConfigError>
+  >()
+  expectTypeOf(bulkhead.resize(2)).toEqualTypeOf<Effect.Effect<void, InvalidOption>>()
+  expectTypeOf(Bulkhead.make).parameter(0).toHaveProperty("limit").toEqualTypeOf<number>()
   expectTypeOf(CircuitBreaker.layer(BreakerKey, { name: "billing" })).toEqualTypeOf<
     Layer.Layer<BreakerKey, InvalidOption>
   >()

@@ -1,6 +1,7 @@
 /**
  * Typed resilience for Effect: keep serving when your dependencies don't.
  */
+export * as Bulkhead from "./Bulkhead.ts"
 export * as CircuitBreaker from "./CircuitBreaker.ts"
 export * as Deadline from "./Deadline.ts"
 export * as Degradable from "./Degradable.ts"
