@@ -29,6 +29,7 @@ import {
 import { asked } from "./asked.ts"
 import { reasonOf } from "./calls.ts"
 import { hearing } from "./hearing.ts"
+import { counted, withRegistry } from "./metrics.ts"
 
 class NotFound extends Data.TaggedError("NotFound")<{ readonly key: string }> {}
 class Refused extends Data.TaggedError("Refused") {}
@@ -1102,6 +1103,25 @@ describe("what is held", () => {
       expect(yield* cache.get("a")).toBe(1)
       expect((yield* cache.snapshot).inFlight).toBe(0)
     })
+  )
+})
+
+describe("metrics", () => {
+  it.effect("say how callers were answered, and how much is held", () =>
+    Effect.gen(function* () {
+      const { cache } = yield* holding({ staleWhileRevalidate: "1 hour" })
+      yield* cache.get("a")
+      yield* cache.getServed("a")
+      yield* TestClock.adjust("60 seconds")
+      for (let call = 0; call < 3; call++) yield* cache.get("a")
+      yield* StaleCache.make({ ...base, name: "off", enabled: false, lookup: Effect.succeed })
+      expect(yield* counted).toEqual({
+        "cache_requests_total{cache=prices,result=hit}": 2,
+        "cache_requests_total{cache=prices,result=miss}": 1,
+        "cache_requests_total{cache=prices,result=stale}": 3,
+        "cache_entries{cache=prices}": 1
+      })
+    }).pipe(withRegistry)
   )
 })
 

@@ -62,6 +62,7 @@ import * as cacheShell from "./internal/cacheShell.ts"
 import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct } from "./internal/config.ts"
 import * as lookups from "./internal/lookups.ts"
 import * as options from "./internal/options.ts"
+import * as Metrics from "./Metrics.ts"
 import type * as Served from "./Served.ts"
 import type { ServiceUnavailable } from "./ServiceUnavailable.ts"
 
@@ -213,6 +214,12 @@ export const make: <K extends Key, A, E = never, R = never>(
     remainingMillis: Deadline.remainingMillis
   }
   const shell = yield* lookups.make(plan, bounds)
+  const { counters } = shell
+  const published = { hit: () => counters.hits, miss: () => counters.misses, stale: () => counters.stale }
+  yield* Metrics.register(name, [
+    ...Metrics.each(Metrics.cacheRequests, ({ result }) => published[result]),
+    Metrics.series(Metrics.cacheEntries, {}, () => shell.entries.size)
+  ])
   const plain = cacheShell.plain<A, E>()
   const served = cacheShell.served<A, E>()
   return {
