@@ -236,6 +236,7 @@ describe("one lookup", () => {
         }
       })
       expect(Cause.hasDies(yield* Effect.flip(Effect.sandbox(cache.get("a"))))).toBe(true)
+      expect(yield* cache.snapshot).toMatchObject({ lookups: 1, failures: 1, inFlight: 0 })
     })
   )
 
@@ -274,6 +275,40 @@ describe("one lookup", () => {
       expect(yield* cache.snapshot).toMatchObject({ inFlight: 0, background: 0, misses: 3 })
       yield* forked(cache.get("a"))
       expect(questions).toHaveLength(2)
+    })
+  )
+
+  it.effect("keeps the last of its callers for as long as its finalizers take, and its key for nobody", () =>
+    Effect.gen(function* () {
+      let lookups = 0
+      const cache = yield* StaleCache.make({
+        ...base,
+        lookup: () =>
+          Effect.suspend(() => {
+            lookups++
+            return lookups === 1 ? Effect.ensuring(Effect.never, Effect.sleep("3 seconds")) : Effect.never
+          })
+      })
+      const caller = yield* forked(cache.get("a"))
+      const interruption = yield* forked(Fiber.interrupt(caller))
+      yield* TestClock.adjust("2999 millis")
+      expect(interruption.pollUnsafe()).toBe(undefined)
+      expect((yield* cache.snapshot).inFlight).toBe(0)
+      yield* forked(cache.get("a"))
+      expect(lookups).toBe(2)
+      yield* TestClock.adjust("1 millis")
+      expect(Exit.isSuccess(exitOf(interruption))).toBe(true)
+    })
+  )
+
+  it.effect("that was interrupted with its caller says nothing of the dependency", () =>
+    Effect.gen(function* () {
+      const { cache, questions } = yield* holding({ staleIfError: "1 hour" })
+      yield* TestClock.adjust("60 seconds")
+      yield* Effect.flatMap(forked(cache.get("a")), Fiber.interrupt)
+      yield* forked(cache.get("a"))
+      expect(questions).toHaveLength(3)
+      expect((yield* cache.snapshot).failures).toBe(0)
     })
   )
 
