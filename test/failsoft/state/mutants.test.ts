@@ -385,7 +385,7 @@ const play = (rules: Rules): void => {
 }
 
 describe("the histories find each planted bug", () => {
-  it("and none where there is none", async () => {
+  it("and none where there is none", { timeout: 30_000 }, async () => {
     play(await load(sources))
   })
 
