@@ -289,6 +289,21 @@ describe("a breaker that has no room left", () => {
     })
   )
 
+  it.effect("counts the time without calls from the last one", () =>
+    Effect.gen(function* () {
+      const breaker = yield* make({ maxKeys: 1, trip: CircuitBreaker.consecutive(9), idle: "1 minute" })
+      yield* fail(breaker, "a")
+      yield* TestClock.adjust("50 seconds")
+      yield* fail(breaker, "a")
+      yield* TestClock.adjust("59 seconds")
+      yield* fail(breaker, "b")
+      expect(yield* breaker.snapshot).toMatchObject({ evicted: 0, untracked: 1 })
+      yield* TestClock.adjust("1 second")
+      yield* fail(breaker, "b")
+      expect(yield* breaker.snapshot).toMatchObject({ evicted: 1, untracked: 1 })
+    })
+  )
+
   it.effect("forgets no circuit that is open before it is due and has been idle since", () =>
     Effect.gen(function* () {
       const breaker = yield* make({ maxKeys: 1, openDuration: "5 minutes", idle: "1 minute" })
