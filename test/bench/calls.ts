@@ -5,16 +5,20 @@ import * as Effect from "effect/Effect"
 export interface Dependency {
   calls: number
   failFirst: number
+  /** What calls that are held wait for. */
+  readonly held?: Promise<void>
 }
 
-/** When the dependency answers: within the call, after a turn of the event loop, or not at all. */
-export type Answers = "at once" | "later" | "never"
+/** When the dependency answers: within the call, after a turn of the event loop, when the harness lets it, or not at all. */
+export type Answers = "at once" | "later" | "held" | "never"
 
 /** What a candidate is made for. */
 export interface Given {
   readonly dependency: Dependency
   readonly answers: Answers
   readonly attemptTimeoutMillis: number
+  /** Calls that a candidate with a bulkhead runs at once; as many more may wait. */
+  readonly bulkhead: number
 }
 
 /** Failures in a row that open every candidate's circuit. */
@@ -43,6 +47,8 @@ export const effectCall = ({ answers, dependency }: Given): Effect.Effect<number
       return Effect.callback((resume) => {
         setImmediate(() => resume(answer()))
       })
+    case "held":
+      return Effect.tap(Effect.suspend(answer), () => Effect.promise(async () => dependency.held))
     case "never":
       return Effect.andThen(Effect.suspend(answer), Effect.never)
   }
@@ -62,6 +68,12 @@ export const promiseCall = ({ answers, dependency }: Given): (() => Promise<numb
         new Promise((resolve, reject) => {
           setImmediate(() => (succeeds(dependency) ? resolve(1) : reject(down)))
         })
+    case "held":
+      return async () => {
+        const answered = await answer()
+        await dependency.held
+        return answered
+      }
     case "never":
       return () => new Promise(() => void answer())
   }

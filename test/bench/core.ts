@@ -20,7 +20,9 @@ export interface CoreCandidate extends Candidate {
 export interface CoreRow extends Row {
   readonly circuit: "closed" | "open"
   readonly answers: Answers
-  /** Whether the guards retry and time out, beside breaking the circuit. */
+  /** Calls that are made at once. */
+  readonly inFlight: number
+  /** Whether the guards retry, time out and hold back, beside breaking the circuit. */
   readonly isPipeline: boolean
   readonly candidates: ReadonlyArray<CoreCandidate>
 }
@@ -48,6 +50,7 @@ const rows: ReadonlyArray<CoreRow> = [
     title: "A call through a closed breaker that succeeds at once",
     circuit: "closed",
     answers: "at once",
+    inFlight: 1,
     isPipeline: false,
     baseline: "bare suspend",
     candidates: [bareEffect("bare suspend"), ...breakers, barePromise]
@@ -57,6 +60,7 @@ const rows: ReadonlyArray<CoreRow> = [
     title: "A call through a closed breaker with a time window that succeeds at once",
     circuit: "closed",
     answers: "at once",
+    inFlight: 1,
     isPipeline: false,
     baseline: "bare suspend",
     candidates: [bareEffect("bare suspend"), { name: ours, make: failsoft.windowed }]
@@ -66,6 +70,7 @@ const rows: ReadonlyArray<CoreRow> = [
     title: "A call that an open breaker rejects",
     circuit: "open",
     answers: "at once",
+    inFlight: 1,
     isPipeline: false,
     baseline: "bare fail",
     candidates: [
@@ -76,22 +81,36 @@ const rows: ReadonlyArray<CoreRow> = [
   },
   {
     id: "pipeline",
-    title: "Retry, breaker and attempt timeout around a call that succeeds at once",
+    title: "Retry, bulkhead, breaker and attempt timeout around a call that succeeds at once",
     circuit: "closed",
     answers: "at once",
+    inFlight: 1,
     isPipeline: true,
     baseline: "bare suspend",
     candidates: [bareEffect("bare suspend"), ...pipelines, barePromise]
   },
   {
     id: "pipeline-later",
-    title: "Retry, breaker and attempt timeout around a call that suspends (`setImmediate`)",
+    title: "Retry, bulkhead, breaker and attempt timeout around a call that suspends (`setImmediate`)",
     circuit: "closed",
     answers: "later",
+    inFlight: 1,
     isPipeline: true,
     baseline: "bare callback",
     candidates: [bareEffect("bare callback"), ...pipelines, barePromise]
-  }
+  },
+  ...[10, 10_000].map(
+    (inFlight): CoreRow => ({
+      id: `fibers-${inFlight}`,
+      title: `The same, made by ${inFlight} fibers at once`,
+      circuit: "closed",
+      answers: "later",
+      inFlight,
+      isPipeline: true,
+      baseline: "bare callback",
+      candidates: [bareEffect("bare callback"), { name: ours, make: failsoft.pipeline }]
+    })
+  )
 ]
 
 export const core: Bench = {
@@ -111,6 +130,20 @@ export const core: Bench = {
       text: "rejected: 0.15 × the cheaper of cockatiel and opossum",
       against: ["cockatiel", "opossum"],
       atMost: 0.15
+    },
+    { row: "pipeline", text: "pipeline: 0.25 × cockatiel", against: ["cockatiel"], atMost: 0.25 },
+    {
+      row: "pipeline-later",
+      text: "pipeline, suspended: 0.6 × cockatiel",
+      against: ["cockatiel"],
+      atMost: 0.6
+    },
+    {
+      row: "fibers-10000",
+      text: "by 10,000 fibers, to bare: 1.5 × what it is by 10",
+      against: [],
+      growsFrom: "fibers-10",
+      atMost: 1.5
     }
   ],
   verify: () => verify(rows),
@@ -120,7 +153,9 @@ export const core: Bench = {
     "Each process verifies all candidates before it measures one, so that none runs on a runtime that met only itself.",
     "The Effects run in one fiber, in `Effect.whileLoop`; the promises are awaited in a loop. The guard is built once.",
     "failsoft is `CircuitBreaker` or `Policy` as made by default: counters and events on, no listener.",
-    "Effect is its own `CircuitBreaker` with the memory store, and in pipelines `Effect.retry` and `Effect.timeout`.",
+    "Effect is its own `CircuitBreaker` with the memory store, and in pipelines `Effect.retry`, `Semaphore` and `Effect.timeout`.",
+    "A pipeline of failsoft has a `Semaphore` of Effect in the place of a bulkhead. No measured call waits for a permit.",
+    "Of the 10 and 10,000 fibers each makes several calls, one after another; a batch lasts longer there.",
     "opossum has no retry, so it is in no pipeline; its own timeout is off, since the others have none in those rows.",
     "Nothing is written to a log: the fibers have no logger, but what would be logged is still decided."
   ]

@@ -24,14 +24,17 @@ export interface Target {
   readonly row: string
   readonly text: string
   readonly against: ReadonlyArray<string>
+  /** Another row: then the limit is on its ratio to the baseline of `row` over its ratio to that of the other. */
+  readonly growsFrom?: string
   readonly atMost: number
 }
 
-/** Something measured in milliseconds, once in each round, that is no cost of a call. */
+/** Something measured once in each round that is no cost of a call. */
 export interface Fact {
   readonly text: string
-  readonly millis: number
-  readonly atMostMillis: number
+  readonly unit: "ms" | "bytes" | "% a minute"
+  readonly value: number
+  readonly atMost: number
 }
 
 /** What belongs in one table of results. */
@@ -43,8 +46,9 @@ export interface Bench {
   readonly verify: () => Promise<void>
   /** Measures a candidate in this process: nanoseconds per call. */
   readonly sample: (row: string, candidate: string) => Promise<number>
-  /** What else is measured, in this process. */
+  /** What else is measured, in this process, and what it is about. */
   readonly facts?: () => Promise<ReadonlyArray<Fact>>
+  readonly factsTitle?: string
 }
 
 /** The candidate that the targets are for. */

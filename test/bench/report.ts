@@ -21,6 +21,7 @@ export interface Report {
     readonly title: string
     readonly candidates: ReadonlyArray<CandidateResult>
   }>
+  readonly factsTitle: string
   readonly facts: ReadonlyArray<FactResult>
   readonly targets: ReadonlyArray<TargetResult>
   readonly notes: ReadonlyArray<string>
@@ -39,9 +40,10 @@ interface CandidateResult {
   readonly rounds: ReadonlyArray<number>
 }
 
-/** Milliseconds. No round may take longer than the limit. */
+/** No round may come to more than the limit. */
 interface FactResult {
   readonly text: string
+  readonly unit: Fact["unit"]
   readonly atMost: number
   readonly median: number
   readonly min: number
@@ -80,10 +82,20 @@ const rowResult = ({ measured, row }: MeasuredRow): Report["rows"][number] => {
   return { id: row.id, title: row.title, candidates }
 }
 
+/** How many times the baseline of a row failsoft costs there. */
+const overBareIn = (rows: Report["rows"], row: string): number =>
+  rows.find(({ id }) => id === row)?.candidates.find(({ name }) => name === ours)?.overBare ?? Number.NaN
+
 const targetResult = (
   rows: Report["rows"],
-  { against, atMost, row, text }: Target
+  { against, atMost, growsFrom, row, text }: Target
 ): ReadonlyArray<TargetResult> => {
+  if (growsFrom !== undefined) {
+    const measured = overBareIn(rows, row) / overBareIn(rows, growsFrom)
+    return Number.isNaN(measured)
+      ? []
+      : [{ text, unit: "times", atMost, measured, isMet: measured <= atMost }]
+  }
   const candidates = rows.find(({ id }) => id === row)?.candidates ?? []
   const own = candidates.find(({ name }) => name === ours)
   const others = candidates.filter(({ name }) => against.includes(name))
@@ -96,21 +108,15 @@ const targetResult = (
 }
 
 const factResults = (rounds: ReadonlyArray<ReadonlyArray<Fact>>): ReadonlyArray<FactResult> =>
-  (rounds[0] ?? []).map(({ atMostMillis, text }, index) => {
-    const millis = rounds.map((facts) => facts[index]?.millis ?? Number.NaN)
-    return {
-      text,
-      atMost: atMostMillis,
-      median: median(millis),
-      min: Math.min(...millis),
-      max: Math.max(...millis)
-    }
+  (rounds[0] ?? []).map(({ atMost, text, unit }, index) => {
+    const values = rounds.map((facts) => facts[index]?.value ?? Number.NaN)
+    return { text, unit, atMost, median: median(values), min: Math.min(...values), max: Math.max(...values) }
   })
 
 /** Puts the measurements together. Targets of which a part was not measured are left out. */
 export const reportOf = (
   name: string,
-  { notes, targets }: Bench,
+  { factsTitle = "", notes, targets }: Bench,
   measured: ReadonlyArray<MeasuredRow>,
   facts: ReadonlyArray<ReadonlyArray<Fact>>,
   circumstances: Circumstances
@@ -120,6 +126,7 @@ export const reportOf = (
     bench: name,
     circumstances,
     rows,
+    factsTitle,
     facts: factResults(facts),
     targets: targets.flatMap((target) => targetResult(rows, target)),
     notes
@@ -167,12 +174,13 @@ const targetsText = (targets: ReadonlyArray<TargetResult>): string =>
     ])
   ])}`
 
-const factsText = (facts: ReadonlyArray<FactResult>): string =>
-  `## An outage\n\n${table([
-    ["ms", "at most", "median", "min", "max", ""],
-    ...facts.map(({ atMost, max, median, min, text }) => [
+const factsText = (title: string, facts: ReadonlyArray<FactResult>): string =>
+  `## ${title}\n\n${table([
+    ["", "unit", "at most", "median", "min", "max", ""],
+    ...facts.map(({ atMost, max, median, min, text, unit }) => [
       text,
-      atMost.toFixed(0),
+      unit,
+      String(atMost),
       ...[median, min, max].map((millis) => millis.toFixed(millis < 10 ? 3 : 0)),
       max <= atMost ? "met" : "missed"
     ])
@@ -199,12 +207,12 @@ export const jsonOf = (report: Report): string =>
   )
 
 /** The report for people, in Markdown. */
-export const textOf = ({ bench, circumstances, facts, notes, rows, targets }: Report): string =>
+export const textOf = ({ bench, circumstances, facts, factsTitle, notes, rows, targets }: Report): string =>
   [
     `# pnpm bench ${bench}`,
     circumstancesText(circumstances),
     ...rows.map(rowText),
-    ...(facts.length === 0 ? [] : [factsText(facts)]),
+    ...(facts.length === 0 ? [] : [factsText(factsTitle, facts)]),
     ...(targets.length === 0 ? [] : [targetsText(targets)]),
     `## Notes\n\n${notes.map((note) => `- ${note}`).join("\n")}`
   ].join("\n\n")

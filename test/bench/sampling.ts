@@ -20,6 +20,9 @@ const batches = 9
 /** Never reached by a measured call. */
 const attemptTimeoutMillis = 5000
 
+/** No measured call has to wait. */
+const bulkhead = 10_000
+
 /** Makes so many calls in the state that the row is about, checks what they came to, and tells how long they took. */
 const runner = async (row: CoreRow, dependency: Dependency, subject: Subject) => {
   const isOpen = row.circuit === "open"
@@ -27,7 +30,7 @@ const runner = async (row: CoreRow, dependency: Dependency, subject: Subject) =>
     dependency.failFirst = failuresToOpen
     await subject.caught(failuresToOpen)
   }
-  const run = isOpen ? subject.caught : subject.plain
+  const run = isOpen ? subject.caught : (calls: number) => subject.plain(calls, row.inFlight)
   return async (calls: number): Promise<number> => {
     const before = dependency.calls
     const startedAt = performance.now()
@@ -45,14 +48,14 @@ const runner = async (row: CoreRow, dependency: Dependency, subject: Subject) =>
  *
  * It is the lower quartile of the batches, since what else the machine does only ever makes a batch slower.
  */
-const measure = async (run: (calls: number) => Promise<number>): Promise<number> => {
-  let calls = 1
+const measure = async (run: (calls: number) => Promise<number>, atLeast: number): Promise<number> => {
+  let calls = atLeast
   let millis = await run(calls)
   for (let spent = millis; spent < warmUpMillis || millis < batchMillis / 4; spent += millis) {
     if (millis < batchMillis) calls *= 2
     millis = await run(calls)
   }
-  calls = Math.ceil((calls * batchMillis) / millis)
+  calls = Math.max(atLeast, Math.ceil((calls * batchMillis) / millis))
   const samples: Array<number> = []
   while (samples.length < batches) samples.push(((await run(calls)) / calls) * 1e6)
   return quantile(samples, 0.25)
@@ -65,6 +68,7 @@ export const sample = async (rows: ReadonlyArray<CoreRow>, rowId: string, name: 
   assert(row && candidate, `there is no ${rowId}/${name}`)
   await verify(rows)
   const dependency: Dependency = { calls: 0, failFirst: 0 }
-  const subject = await candidate.make({ dependency, answers: row.answers, attemptTimeoutMillis })
-  return await measure(await runner(row, dependency, subject))
+  const subject = await candidate.make({ dependency, answers: row.answers, attemptTimeoutMillis, bulkhead })
+  // Several calls for each loop, so that what it takes to start one is the least of it.
+  return await measure(await runner(row, dependency, subject), row.inFlight === 1 ? 1 : 5 * row.inFlight)
 }

@@ -1,18 +1,25 @@
 /** Whether a candidate does what it is measured for. A fast guard that guards nothing is worth no number. */
 import assert from "node:assert/strict"
+import { setImmediate } from "node:timers/promises"
 import { type Answers, attempts, type Dependency, failuresToOpen } from "./calls.ts"
 import type { CoreCandidate, CoreRow } from "./core.ts"
 import type { Subject } from "./subject.ts"
+
+const bulkhead = 2
 
 /** Guards a call to a dependency that fails the first so many. */
 const start = async (
   candidate: CoreCandidate,
   answers: Answers,
   failFirst = 0,
-  attemptTimeoutMillis = 5000
+  attemptTimeoutMillis = 5000,
+  held?: Promise<void>
 ): Promise<{ readonly dependency: Dependency; readonly subject: Subject }> => {
-  const dependency = { calls: 0, failFirst }
-  return { dependency, subject: await candidate.make({ dependency, answers, attemptTimeoutMillis }) }
+  const dependency: Dependency = { calls: 0, failFirst, ...(held && { held }) }
+  return {
+    dependency,
+    subject: await candidate.make({ dependency, answers, attemptTimeoutMillis, bulkhead })
+  }
 }
 
 const yieldsTheValue = async (candidate: CoreCandidate, { answers }: CoreRow) => {
@@ -41,8 +48,26 @@ const givesUpWaiting = async (candidate: CoreCandidate) => {
   assert.equal(dependency.calls, attempts, "a call that never ends is not given up and tried again")
 }
 
+const holdsBack = async (candidate: CoreCandidate) => {
+  let release = () => {}
+  const held = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  const { dependency, subject } = await start(candidate, "held", 0, 5000, held)
+  const calls = subject.plain(bulkhead + 1, bulkhead + 1)
+  for (let turn = 0; turn < 5; turn++) await setImmediate()
+  const atOnce = dependency.calls
+  release()
+  assert.equal(await calls, bulkhead + 1, "a call that waits for a permit does not succeed")
+  assert.equal(atOnce, bulkhead, `a bulkhead of ${bulkhead} let ${atOnce} calls through at once`)
+}
+
 const verifyCandidate = async (candidate: CoreCandidate, row: CoreRow): Promise<void> => {
-  const checks = [yieldsTheValue, opensAndRejects, ...(row.isPipeline ? [triesAgain, givesUpWaiting] : [])]
+  const checks = [
+    yieldsTheValue,
+    opensAndRejects,
+    ...(row.isPipeline ? [triesAgain, givesUpWaiting, holdsBack] : [])
+  ]
   for (const check of checks) {
     try {
       await check(candidate, row)

@@ -1,5 +1,6 @@
 import {
   BrokenCircuitError,
+  bulkhead,
   ConsecutiveBreaker,
   circuitBreaker,
   ExponentialBackoff,
@@ -25,7 +26,7 @@ export const breaker = (given: Given): Subject => {
 }
 
 /**
- * `wrap` of retry, circuit breaker and timeout around the call.
+ * `wrap` of retry, bulkhead, circuit breaker and timeout around the call.
  *
  * The timeout is aggressive: as with the others, it ends an attempt that pays no heed to it.
  */
@@ -38,6 +39,7 @@ export const pipeline = (given: Given): Subject => {
         backoff: new ExponentialBackoff({ initialDelay: backoffMillis, generator: noJitterGenerator })
       }
     ),
+    bulkhead(given.bulkhead, given.bulkhead),
     makeBreaker(),
     timeout(given.attemptTimeoutMillis, TimeoutStrategy.Aggressive)
   )

@@ -3,6 +3,7 @@ import * as Effect from "effect/Effect"
 import { CircuitBreaker } from "effect/persistence"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import { attempts, backoffMillis, effectCall, failuresToOpen, type Given, openMillis } from "../calls.ts"
 import { effectSubject, type Subject } from "../subject.ts"
 
@@ -19,7 +20,7 @@ export const breaker = (given: Given): Promise<Subject> =>
     Effect.runPromise
   )
 
-/** What Effect offers by itself: `Effect.timeout` in its circuit breaker in `Effect.retry`. */
+/** What Effect offers by itself: `Effect.timeout` in its circuit breaker in a `Semaphore` in `Effect.retry`. */
 export const pipeline = (given: Given): Promise<Subject> =>
   make.pipe(
     Effect.map((circuit) =>
@@ -27,6 +28,7 @@ export const pipeline = (given: Given): Promise<Subject> =>
         effectCall(given).pipe(
           Effect.timeout(Duration.millis(given.attemptTimeoutMillis)),
           circuit.execute({ key: "bench" }),
+          Semaphore.makeUnsafe(given.bulkhead).withPermit,
           Effect.retry({
             times: attempts - 1,
             schedule: Schedule.exponential(Duration.millis(backoffMillis)),

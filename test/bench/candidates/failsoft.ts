@@ -1,6 +1,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import { CircuitBreaker, Policy, Retry } from "failsoft"
 import { attempts, backoffMillis, effectCall, failuresToOpen, type Given, openMillis } from "../calls.ts"
 import { effectSubject, type Subject } from "../subject.ts"
@@ -33,7 +34,10 @@ export const windowed = (given: Given): Promise<Subject> =>
     Effect.runPromise
   )
 
-/** `Policy` with retry, circuit breaker and attempt timeout around the call. */
+/** What stands for a bulkhead as long as `Policy` has none. */
+const bulkhead = (given: Given) => Semaphore.makeUnsafe(given.bulkhead).withPermit
+
+/** `Policy` with retry, circuit breaker and attempt timeout around the call, which takes a permit of a `Semaphore`. */
 export const pipeline = (given: Given): Promise<Subject> =>
   Policy.make("bench", {
     attemptTimeout: Duration.millis(given.attemptTimeoutMillis),
@@ -43,7 +47,7 @@ export const pipeline = (given: Given): Promise<Subject> =>
     },
     breaker: breakerOptions
   }).pipe(
-    Effect.map((policy) => effectSubject(effectCall(given).pipe(policy.execute))),
+    Effect.map((policy) => effectSubject(bulkhead(given)(effectCall(given)).pipe(policy.execute))),
     Scope.provide(Scope.makeUnsafe()),
     Effect.runPromise
   )

@@ -72,26 +72,30 @@ const measure = (server: RedisServer.RedisServer) =>
     // A read that is the probe waits for the server; every other one is answered at once.
     const during = reads.filter(({ startedAt }) => startedAt > openedAt && startedAt < continuedAt)
     const back = reads.find(isBack)?.endedAt ?? Number.NaN
-    return [
+    const facts: ReadonlyArray<Fact> = [
       {
         text: `time to open (${threshold} failures, timeout ${timeoutMillis} ms)`,
-        millis: openedAt - stoppedAt,
-        atMostMillis: threshold * timeoutMillis
+        unit: "ms",
+        value: openedAt - stoppedAt,
+        atMost: threshold * timeoutMillis
       },
       {
         text: `p99 of ${Math.round(1000 / offeredEveryMillis)} reads a second after it has opened`,
-        millis: quantile(
+        unit: "ms",
+        value: quantile(
           during.map(({ endedAt, startedAt }) => endedAt - startedAt),
           0.99
         ),
-        atMostMillis: 1
+        atMost: 1
       },
       {
         text: `live again after the server goes on (open ${openMillis} ms, a probe may hang for ${timeoutMillis})`,
-        millis: back - continuedAt,
-        atMostMillis: openMillis + timeoutMillis
+        unit: "ms",
+        value: back - continuedAt,
+        atMost: openMillis + timeoutMillis
       }
     ]
+    return facts
   })
 
 /** Runs one outage. */

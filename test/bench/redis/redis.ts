@@ -121,5 +121,6 @@ export const redis: Bench = {
     assert(row && candidate, `there is no ${rowId}/${name}`)
     return await withReads(candidate, (reads) => measure(reads, row.inFlight))
   },
-  facts: outage
+  facts: outage,
+  factsTitle: "An outage"
 }
