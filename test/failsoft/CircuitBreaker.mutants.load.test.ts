@@ -44,6 +44,26 @@ interface Mutant {
 
 const shell: ReadonlyArray<Mutant> = [
   {
+    bug: "a ramp rejects what is only observed",
+    replace: `refuse(cell, fiber, nowMillis, answer), ({ permit })`,
+    by: `reject(cell, fiber, nowMillis, answer), ({ permit })`
+  },
+  {
+    bug: "the end of a ramp tells of no rejections",
+    replace: "next === circuit || cell.shell.rejections.untold === 0",
+    by: "true"
+  },
+  {
+    bug: "a ramp is not asked",
+    replace: "if (circuit.rampSinceMillis !== undefined) return ramped(cell, fiber, self, classify)\n",
+    by: ""
+  },
+  {
+    bug: "calls that a ramp admits take no permit",
+    replace: "call(answer.permit)\n    : Effect",
+    by: "call(noPermit)\n    : Effect"
+  },
+  {
     bug: "an override outlives its time by a moment",
     replace: "if (leftMillis <= 0) return Effect.andThen",
     by: "if (leftMillis < 0) return Effect.andThen"
@@ -80,25 +100,23 @@ const shell: ReadonlyArray<Mutant> = [
   },
   {
     bug: "an override to closed takes a permit",
-    replace: "run(cell, fiber, noPermit, self, classify)",
-    by: "run(cell, fiber, { generation: Ref.getUnsafe(cell.state).generation }, self, classify)"
+    replace: "return run(cell, fiber, noPermit, self, classify)",
+    by: "return run(cell, fiber, { generation: Ref.getUnsafe(cell.state).generation }, self, classify)"
   },
   {
     bug: "what is only observed is not counted",
-    replace:
-      'if (Ref.getUnsafe(cell.state)._tag === "Closed" || wouldAdmit(cell, fiber)) return undefined\n    override.wouldHaveRejected++',
-    by: 'if (Ref.getUnsafe(cell.state)._tag === "Closed" || wouldAdmit(cell, fiber)) return undefined'
+    replace: "wouldAdmit(cell, fiber)) return undefined\n    override.wouldHaveRejected++",
+    by: "wouldAdmit(cell, fiber)) return undefined"
   },
   {
     bug: "all that is observed is counted",
-    replace:
-      'if (Ref.getUnsafe(cell.state)._tag === "Closed" || wouldAdmit(cell, fiber)) return undefined\n    override.wouldHaveRejected++',
-    by: 'override.wouldHaveRejected++\n    if (Ref.getUnsafe(cell.state)._tag === "Closed" || wouldAdmit(cell, fiber)) return undefined'
+    replace: "if (wouldAdmit(cell, fiber)) return undefined\n    override.wouldHaveRejected++",
+    by: "override.wouldHaveRejected++\n    if (wouldAdmit(cell, fiber)) return undefined"
   },
   {
     bug: "an observed circuit gives out no permits",
-    replace: 'if (Ref.getUnsafe(cell.state)._tag === "Closed" || wouldAdmit(cell, fiber)) return undefined\n',
-    by: 'if (Ref.getUnsafe(cell.state)._tag === "Closed") return undefined\n'
+    replace: "if (wouldAdmit(cell, fiber)) return undefined\n",
+    by: `if (Ref.getUnsafe(cell.state)._tag === "Closed") return undefined\n`
   },
   {
     bug: "the rules go on while the circuit is held open",
@@ -137,8 +155,8 @@ const shell: ReadonlyArray<Mutant> = [
   },
   {
     bug: "a reset leaves the override",
-    replace: "cell.override = undefined\n      cell.rejection = undefined\n      cell.fail",
-    by: "cell.rejection = undefined\n      cell.fail"
+    replace: "cell.override = undefined\n      cell.rejection",
+    by: "cell.rejection"
   },
   {
     bug: "a reset leaves the failures in a row",
@@ -199,24 +217,6 @@ const shell: ReadonlyArray<Mutant> = [
   }
 ]
 
-const snapshot: ReadonlyArray<Mutant> = [
-  {
-    bug: "the snapshot shows the state of the rules while the circuit is held",
-    replace: `mode === "open" || mode === "closed" ? mode : `,
-    by: ""
-  },
-  {
-    bug: "a fallback of a fallback is counted twice",
-    replace: "fallback: Math.min(counters.fallback, counters.rejected)",
-    by: "fallback: counters.fallback + 1"
-  },
-  {
-    bug: "the snapshot shows what a window let go of",
-    replace: "window.expire(nowMillis)\n",
-    by: ""
-  }
-]
-
 const tell: ReadonlyArray<Mutant> = [
   {
     bug: "a rejection is not counted",
@@ -257,6 +257,34 @@ const tell: ReadonlyArray<Mutant> = [
   { bug: "no prober is started", replace: ", shell.startProber?.(cell, transition.generation)", by: "" }
 ]
 
+const snapshot: ReadonlyArray<Mutant> = [
+  {
+    bug: "the snapshot shows the state of the rules while the circuit is held",
+    replace: `return mode === "open" || mode === "closed" ? mode :`,
+    by: `return mode === "half_open" ? mode :`
+  },
+  {
+    bug: "a fallback of a fallback is counted twice",
+    replace: "fallback: Math.min(counters.fallback, counters.rejected),",
+    by: "fallback: 2 * counters.fallback,"
+  },
+  {
+    bug: "the snapshot shows what a window let go of",
+    replace: "window.expire(nowMillis)\n",
+    by: ""
+  },
+  {
+    bug: "the snapshot shows a ramp while the circuit is held",
+    replace: "ramp: rulesDecide ?",
+    by: "ramp: true ?"
+  },
+  {
+    bug: "rejections are missing in the total",
+    replace: "counters.ignored + counters.rejected\n",
+    by: "counters.ignored\n"
+  }
+]
+
 const prober: ReadonlyArray<Mutant> = [
   {
     bug: "the prober goes on after the circuit has closed",
@@ -270,8 +298,8 @@ const prober: ReadonlyArray<Mutant> = [
   },
   {
     bug: "the prober does not wait until the circuit is due",
-    replace: "return Effect.andThen(\n    untilDue,",
-    by: "return Effect.andThen(\n    Effect.void,"
+    replace: "Effect.andThen(\n    untilDue,",
+    by: "Effect.andThen(\n    Effect.void,"
   },
   {
     bug: "the prober of an earlier opening goes on",
@@ -284,7 +312,7 @@ const prober: ReadonlyArray<Mutant> = [
     by: `duration: "1 hour",`
   },
   {
-    bug: "a ping is not counted as a call",
+    bug: "a ping counts as no call",
     replace: "return circuitShell.execute(cell, asked, classify)",
     by: "return asked"
   }

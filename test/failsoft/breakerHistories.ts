@@ -3,7 +3,7 @@
  *
  * The library under test is a parameter, so that planted bugs run through the same check.
  */
-import { Deferred, Duration, Effect, Exit, Fiber, Schedule, Scope, Stream } from "effect"
+import { Deferred, Duration, Effect, Exit, Fiber, Random, Schedule, Scope, Stream } from "effect"
 import type * as failsoft from "failsoft"
 import type { CircuitConfig } from "../../packages/failsoft/src/state/Circuit.ts"
 import type { Trip as Rule } from "../../packages/failsoft/src/state/Trip.ts"
@@ -32,6 +32,8 @@ const situations = [
   "rejected open",
   "rejected for want of a slot",
   "rejected by a person",
+  "rejected by the ramp",
+  "let through a ramp",
   "rejected again within a millisecond",
   "rejected a minute after rejections were told",
   "rejections summed up",
@@ -101,7 +103,10 @@ const drawConfig = (draw: Draw): CircuitConfig => {
     maxOpenMillis: Math.max(...openMillis) * draw.integer(1, 3),
     probes: draw.integer(1, 3),
     successes: draw.integer(1, 3),
-    probeMaxAgeMillis: draw.pick(durations)
+    probeMaxAgeMillis: draw.pick(durations),
+    ramp: draw.chance(0.4)
+      ? { durationMillis: draw.pick([10, 100]), from: draw.pick([0.125, 0.5, 1]) }
+      : undefined
   }
 }
 
@@ -154,6 +159,7 @@ const optionsOf = (library: Library, config: CircuitConfig, draw: Draw): failsof
     openDuration: delays.length === 1 && draw.chance(0.5) ? delays[0] : schedule,
     maxOpenDuration: config.maxOpenMillis,
     halfOpen: { probes: config.probes, successes: config.successes, maxWait: config.probeMaxAgeMillis },
+    ramp: config.ramp && { duration: config.ramp.durationMillis, from: config.ramp.from },
     classify: (exit) =>
       Exit.isFailure(exit) &&
       exit.cause.reasons.some((reason) => reason._tag === "Fail" && reason.error === "ignore")
@@ -179,6 +185,9 @@ const callThat = (end: End): Effect.Effect<string, unknown> => {
   }
 }
 
+/** Two ways of writing a share differ in their last digit. */
+const rounded = (share: number): number => Math.round(share * 1e9) / 1e9
+
 interface Running {
   readonly call: number
   readonly circuit: number
@@ -187,7 +196,7 @@ interface Running {
   readonly fiber: Fiber.Fiber<string, unknown>
 }
 
-const stepsInHistory = 40
+const stepsInHistory = 32
 
 /** What is told is heard by listeners; lines of the log would only take time. */
 const silent = {
@@ -247,6 +256,13 @@ export const playHistory = (library: Library, kind: Kind, seed: number, counts: 
       Effect.provide(library.PolicyEvent.layerLogLevels(silent))
     )
   )
+  /** As the breaker takes it, with what chance says to it. */
+  const guard = (effect: Effect.Effect<string, unknown>): Effect.Effect<string, unknown> => {
+    const { random } = reference
+    return breaker
+      .execute(effect)
+      .pipe(Effect.provideService(Random.Random, { nextDoubleUnsafe: () => random, nextIntUnsafe: () => 0 }))
+  }
   const fork = <A, E>(effect: Effect.Effect<A, E>): Fiber.Fiber<A, E> => {
     const fiber = Effect.runForkWith(world.context)(effect, { scheduler: world })
     world.run(Effect.void)
@@ -279,9 +295,8 @@ export const playHistory = (library: Library, kind: Kind, seed: number, counts: 
   }
 
   const plainSnapshot = () => {
-    const { counts, failuresInARow, halfOpenIn, lastFailureAtMillis, override, rates, state } = world.value(
-      breaker.snapshot
-    )
+    const { counts, failuresInARow, halfOpenIn, lastFailureAtMillis, override, ramp, rates, state } =
+      world.value(breaker.snapshot)
     return {
       state,
       override: override && {
@@ -291,6 +306,7 @@ export const playHistory = (library: Library, kind: Kind, seed: number, counts: 
         wouldHaveRejected: override.wouldHaveRejected
       },
       failuresInARow,
+      ramp: ramp && rounded(ramp),
       rates: rates.map(({ _tag, calls, minimumCalls, rate, threshold }) => ({
         _tag,
         rate,
@@ -315,7 +331,8 @@ export const playHistory = (library: Library, kind: Kind, seed: number, counts: 
   const observe = (): void => {
     const told = reference.events.splice(0)
     same("what is told", events.splice(0).map(plainly), told)
-    same("the snapshot", plainSnapshot(), reference.snapshot())
+    const expected = reference.snapshot()
+    same("the snapshot", plainSnapshot(), { ...expected, ramp: expected.ramp && rounded(expected.ramp) })
     same("isOpen", world.value(breaker.isOpen), reference.isOpen())
     same("pings", pings, reference.pings)
     for (const event of told) noteEvent(event)
@@ -341,14 +358,19 @@ export const playHistory = (library: Library, kind: Kind, seed: number, counts: 
 
   const noteArrival = (
     rejected: boolean,
-    before: { readonly hadRoom: boolean; readonly told: number; readonly toldAt: number }
+    before: { readonly hadRoom: boolean; readonly told: number; readonly summedAt: number }
   ) => {
     const mode = reference.inForce()?.mode
     const state = reference.circuit.state()
-    note("rejected a minute after rejections were told", rejected && before.toldAt === reference.now - 60_000)
+    note(
+      "rejected a minute after rejections were told",
+      rejected && before.summedAt === reference.now - 60_000
+    )
     note("rejected by a person", rejected && mode === "open")
     note("rejected open", rejected && mode !== "open" && state === "opened")
     note("rejected for want of a slot", rejected && mode !== "open" && state === "half-opened")
+    note("rejected by the ramp", rejected && mode !== "open" && state === "closed")
+    note("let through a ramp", !rejected && state === "closed" && reference.circuit.share(reference.now) < 1)
     note("rejected again within a millisecond", rejected && reference.events.length === before.told)
     note("let through by a person while open", !rejected && mode === "closed" && state === "opened")
     note("let through while observed", !rejected && mode === "observe" && !before.hadRoom)
@@ -357,7 +379,12 @@ export const playHistory = (library: Library, kind: Kind, seed: number, counts: 
 
   /** A call arrives; the result is its number, or what it is rejected with. */
   const arrive = () => {
-    const before = { hadRoom: reference.hasRoom(), told: reference.events.length, toldAt: reference.toldAt }
+    const before = {
+      hadRoom: reference.hasRoom(),
+      told: reference.events.length,
+      summedAt: reference.summedAt
+    }
+    reference.random = draw.next()
     note("override over the moment it ends", reference.override?.untilMillis === reference.now)
     const answer = reference.call()
     noteArrival(answer.rejected, before)
@@ -390,7 +417,7 @@ export const playHistory = (library: Library, kind: Kind, seed: number, counts: 
     if (!answer.rejected) reference.settle(answer.call, end)
     note("died", !answer.rejected && end.kind === "defect")
     steps.push(`at ${reference.now}: call, ${answer.rejected ? "rejected" : end.kind}`)
-    const guarded = breaker.execute(callThat(end))
+    const guarded = guard(callThat(end))
     if (withFallback && answer.rejected) {
       reference.counts.fallback++
       note("fallback")
@@ -407,7 +434,7 @@ export const playHistory = (library: Library, kind: Kind, seed: number, counts: 
     const answer = arrive()
     steps.push(`at ${reference.now}: start, ${answer.rejected ? "rejected" : `call ${answer.call}`}`)
     const end = Deferred.makeUnsafe<End>()
-    const fiber = fork(breaker.execute(Effect.flatMap(Deferred.await(end), callThat)))
+    const fiber = fork(guard(Effect.flatMap(Deferred.await(end), callThat)))
     const exit = fiber.pollUnsafe()
     if (answer.rejected) {
       if (exit === undefined) throw failed("the call runs, it should be rejected")
@@ -462,10 +489,11 @@ export const playHistory = (library: Library, kind: Kind, seed: number, counts: 
     return [
       circuit.dueAt(),
       override?.untilMillis ?? Number.NaN,
+      ...(last?.kind === "closed" && config.ramp !== undefined ? [last.at + config.ramp.durationMillis] : []),
       prober?.wakesAt ?? Number.NaN,
       ...circuit.probes().map(({ at }) => at + config.probeMaxAgeMillis),
       ...buckets,
-      ...(draw.chance(0.3) ? [reference.toldAt + 60_000] : []),
+      ...(draw.chance(0.3) ? [reference.summedAt + 60_000] : []),
       ...(last?.kind === "closed" && opening?.kind === "opened" ? [last.at + opening.lasts] : [])
     ].filter(Number.isFinite)
   }

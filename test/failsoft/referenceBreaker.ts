@@ -90,8 +90,12 @@ export class ReferenceBreaker {
   /** The circuit that admitted a call; none did where a person let it through. */
   private readonly admittedBy = new Map<number, ReferenceCircuit>()
   private untold = 0
-  toldAt = Number.NEGATIVE_INFINITY
-  toldMs: number | undefined
+  private toldInMs: number | undefined
+  summedAt = Number.NEGATIVE_INFINITY
+  /** Whether the circuit has closed with a ramp that no call has found over. */
+  private isRamping = false
+  /** What chance says to the next call. */
+  random = 0
   private rejection: { ms: number; of: string; retryAfterMillis: number | undefined } | undefined
 
   constructor(config: CircuitConfig, probe: ReferenceBreaker["probe"], now: number) {
@@ -135,13 +139,26 @@ export class ReferenceBreaker {
       override.wouldHaveRejected++
       return { rejected: false, call }
     }
-    const answer = this.circuit.admit(call, this.now, 0)
+    this.findRampOver()
+    const answer = this.circuit.admit(call, this.now, this.random)
+    if (!answer.admitted && override?.mode === "observe") {
+      override.wouldHaveRejected++
+      return { rejected: false, call }
+    }
     if (!answer.admitted) {
       return this.reject(`${this.circuits}.${this.circuit.turns().length}`, answer.retryAfterMillis)
     }
     this.admittedBy.set(call, this.circuit)
     if (answer.halfOpened) this.tell({ _tag: "CircuitHalfOpened" })
     return { rejected: false, call }
+  }
+
+  /** What was rejected at the end of a ramp is told by the first call after it. */
+  private findRampOver(): void {
+    if (!this.isRamping || this.circuit.state() !== "closed" || !Number.isNaN(this.circuit.share(this.now)))
+      return
+    this.isRamping = false
+    this.sumUp()
   }
 
   private endOverride({ mode, wouldHaveRejected }: Override): void {
@@ -157,24 +174,20 @@ export class ReferenceBreaker {
     if (this.rejection?.ms !== ms || this.rejection.of !== of) {
       const retryAfterMillis = dueInMillis === undefined ? undefined : Math.ceil(dueInMillis)
       this.rejection = { ms, of, retryAfterMillis }
-      this.tellRejection(ms)
+      if (this.toldInMs !== ms) {
+        this.toldInMs = ms
+        if (this.now - this.summedAt < minute) this.tell({ _tag: "CallRejected" })
+        else this.sumUp()
+      }
     }
     return { rejected: true, retryAfterMillis: this.rejection.retryAfterMillis }
-  }
-
-  /** At most one for each millisecond, whatever the circuit has been through in it. */
-  private tellRejection(ms: number): void {
-    if (this.toldMs === ms) return
-    this.toldMs = ms
-    if (this.now - this.toldAt < minute) this.tell({ _tag: "CallRejected" })
-    else this.sumUp()
   }
 
   private sumUp(): void {
     if (this.untold === 0) return
     this.tell({ _tag: "CallsRejected", count: this.untold })
     this.untold = 0
-    this.toldAt = this.now
+    this.summedAt = this.now
   }
 
   /** A call ends. */
@@ -186,6 +199,8 @@ export class ReferenceBreaker {
     const from = this.circuit.state() === "closed" ? "closed" : "half_open"
     const transition = this.circuit.settle(call, told, this.now)
     if (transition?.to === "closed") {
+      this.isRamping = this.config.ramp !== undefined
+      this.rejection = undefined
       this.tell({ _tag: "CircuitClosed", successes: transition.successes })
       this.sumUp()
     }
@@ -219,6 +234,8 @@ export class ReferenceBreaker {
     this.circuit = new ReferenceCircuit(this.config)
     this.circuits++
     this.override = undefined
+    this.rejection = undefined
+    this.isRamping = false
     this.failuresInARow = 0
     this.tell({ _tag: "CircuitReset" })
     this.sumUp()
@@ -300,6 +317,7 @@ export class ReferenceBreaker {
         wouldHaveRejected: override.wouldHaveRejected
       },
       failuresInARow: this.failuresInARow,
+      ramp: this.isHeld() || Number.isNaN(this.circuit.share(now)) ? undefined : this.circuit.share(now),
       rates,
       counts: {
         total: counts.successful + counts.failed + counts.ignored + counts.rejected,
