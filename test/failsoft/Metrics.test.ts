@@ -94,7 +94,9 @@ const expected = (members: ReadonlyArray<Member>): Said =>
         inflight: levels.reduce((sum, level) => sum + level, 0),
         budget: Math.min(...levels),
         waits: waits.length,
-        time: waits.reduce((sum, millis) => sum + micros(millis), 0) / 1e6
+        time: waits.reduce((sum, millis) => sum + micros(millis), 0) / 1e6,
+        shortest: waits.length === 0 ? 0 : Math.min(...waits.map(micros)) / 1e6,
+        longest: Math.max(0, ...waits.map(micros)) / 1e6
       }
       return [place, said]
     })
@@ -112,7 +114,7 @@ const saidBy = (all: ReadonlyArray<Found>): Said => {
     said[labels.policy ?? ""] = {
       ...said[labels.policy ?? ""],
       ...("sum" in state
-        ? { waits: state.count, time: state.sum }
+        ? { waits: state.count, time: state.sum, shortest: state.min, longest: state.max }
         : { [short[name] ?? name]: numberOf({ labels, name, state }) })
     }
   }
@@ -274,7 +276,11 @@ describe("registration", () => {
       const monotonic = (yield* Clock.monotonicTimeNanos) / 1_000_000n
       expect(yield* numbers).toEqual({ "inflight{policy=billing}": Number(monotonic) })
       yield* TestClock.adjust("1 second")
-      expect(yield* numbers).toEqual({ "inflight{policy=billing}": Number(monotonic) + 1000 })
+      const later = { "inflight{policy=billing}": Number(monotonic) + 1000 }
+      expect(yield* numbers).toEqual(later)
+      // Whatever the clock on the wall says.
+      yield* TestClock.setTime(0)
+      expect(yield* numbers).toEqual(later)
     }).pipe(withRegistry)
   )
 

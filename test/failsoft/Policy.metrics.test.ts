@@ -1,5 +1,5 @@
 import { describe, expect, it } from "@effect/vitest"
-import { Duration, Effect, Exit, Fiber, Metric, Scope } from "effect"
+import { Cause, Duration, Effect, Exit, Fiber, Metric, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import {
   CircuitBreaker,
@@ -159,6 +159,16 @@ describe("a policy", () => {
     }).pipe(withRegistry)
   )
 
+  it.effect("judges by the classification of its circuit, unless the call has one of its own", () =>
+    Effect.gen(function* () {
+      const policy = yield* Policy.make("billing", { breaker: { classify: () => Outcome.ignored } })
+      yield* answer.pipe(policy.execute)
+      yield* Effect.exit(refused.pipe(policy.execute))
+      yield* answer.pipe(Policy.withPolicy(policy, { classify: () => Outcome.success }))
+      expect(yield* counted).toMatchObject(callsOf({ ignored: 2, success: 1 }))
+    }).pipe(withRegistry)
+  )
+
   it.effect("counts calls that are tried once as first attempts, like any other", () =>
     Effect.gen(function* () {
       const retrying = yield* Policy.make("billing", { retry: { attempts: 2, schedule: steady } })
@@ -204,7 +214,8 @@ describe("a policy", () => {
         yield* Effect.exit(ofBilling.pipe(policy.execute))
         yield* Effect.exit(Effect.fail(unavailable("ledger")).pipe(policy.execute))
         // A defect counts whatever came with it.
-        yield* Effect.exit(ofBilling.pipe(Effect.ensuring(Effect.die("defect")), policy.execute))
+        const died = Cause.combine(Cause.fail(unavailable("billing")), Cause.die("defect"))
+        yield* Effect.exit(Effect.failCause(died).pipe(policy.execute))
         const expected: Record<string, number> = { failure: 1 }
         for (const outcome of [own, foreign]) expected[outcome] = (expected[outcome] ?? 0) + 1
         expect(yield* counted).toEqual({

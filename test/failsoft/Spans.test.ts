@@ -26,7 +26,7 @@ const collecting = () => {
   })
   const traced = <A, E, R>(name: string, self: Effect.Effect<A, E, R>) =>
     self.pipe(Effect.withSpan(name), Effect.withTracer(tracer))
-  const find = (name: string) => spans.find((span) => span.name === name)
+  const find = (name: string) => spans.findLast((span) => span.name === name)
   return {
     spans,
     traced,
@@ -99,21 +99,47 @@ describe("the span of a call", () => {
     })
   )
 
-  it.effect("says that a half-open circuit took it as a probe, or had no room for it", () =>
+  it.effect("says that a closed circuit held it back, whose calls come back by and by", () =>
     Effect.gen(function* () {
       const { said, traced } = collecting()
       const breaker = yield* CircuitBreaker.make({
         name: "billing",
         trip: CircuitBreaker.consecutive(1),
-        openDuration: "30 seconds"
+        openDuration: "30 seconds",
+        halfOpen: { successes: 1 },
+        ramp: { duration: "1 minute", from: 0.1 }
       })
       yield* Effect.exit(refused.pipe(breaker.execute))
       yield* TestClock.adjust("30 seconds")
-      yield* Effect.forkChild(traced("probes", Effect.never.pipe(breaker.execute)), {
-        startImmediately: true
+      yield* answer.pipe(breaker.execute)
+      const call = Effect.exit(traced("is held back", answer.pipe(breaker.execute)))
+      yield* Effect.repeat(call, { until: Exit.isFailure })
+      expect(said("is held back")).toEqual({
+        "failsoft.policy": "billing",
+        "failsoft.breaker.state": "closed",
+        "failsoft.rejection.reason": "CircuitOpen"
       })
+    })
+  )
+
+  it.effect("says that a half-open circuit took it as a probe, or had no room for it", () =>
+    Effect.gen(function* () {
+      const { events, said, traced } = collecting()
+      const breaker = yield* CircuitBreaker.make({
+        name: "billing",
+        trip: CircuitBreaker.consecutive(1),
+        openDuration: "30 seconds",
+        halfOpen: { probes: 2 }
+      })
+      yield* Effect.exit(refused.pipe(breaker.execute))
+      yield* TestClock.adjust("30 seconds")
+      const probe = Effect.never.pipe(breaker.execute)
+      yield* Effect.forkChild(traced("probes first", probe), { startImmediately: true })
+      yield* Effect.forkChild(traced("probes too", probe), { startImmediately: true })
       yield* Effect.exit(traced("has no room", answer.pipe(breaker.execute)))
-      expect(said("probes")).toEqual({ "failsoft.policy": "billing", "failsoft.breaker.state": "half_open" })
+      const probed = { "failsoft.policy": "billing", "failsoft.breaker.state": "half_open" }
+      expect([said("probes first"), said("probes too")]).toEqual([probed, probed])
+      expect(events("probes too")).toEqual([])
       expect(said("has no room")).toEqual({
         "failsoft.policy": "billing",
         "failsoft.breaker.state": "half_open",

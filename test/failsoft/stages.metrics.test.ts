@@ -230,7 +230,7 @@ describe("a Layer that falls back", () => {
   it.effect("says whether it is degraded, and counts what its degraded side answers", () =>
     Effect.gen(function* () {
       const isUp = yield* Deferred.make<void>()
-      const says = yield* Ref.make<Effect.Effect<string, ServiceUnavailable>>(answer)
+      const says = yield* Ref.make<Effect.Effect<string, string | ServiceUnavailable>>(answer)
       const away = Effect.fail(
         new ServiceUnavailable({ service: "store", reason: UnavailableReason.NotConnected() })
       )
@@ -260,6 +260,9 @@ describe("a Layer that falls back", () => {
       yield* TestClock.adjust(0)
       expect(yield* isDegraded).toBe(0)
       expect(yield* read).toBe("answer")
+      // Sent, and answered by the other side after all.
+      yield* Ref.set(says, Effect.fail("failover"))
+      expect(yield* read).toBe("degraded")
       yield* Ref.set(says, away)
       yield* Effect.exit(read)
       yield* Effect.exit(read)
@@ -270,8 +273,8 @@ describe("a Layer that falls back", () => {
       yield* Ref.set(says, answer)
       expect(yield* read).toBe("answer")
       expect(yield* counted).toEqual({
-        "fallbacks_total{policy=store,source=local}": 2,
-        "calls_total{policy=store,outcome=success}": 2,
+        "fallbacks_total{policy=store,source=local}": 3,
+        "calls_total{policy=store,outcome=success}": 3,
         "calls_total{policy=store,outcome=failure}": 2,
         "calls_total{policy=store,outcome=rejected}": 1,
         "calls_total{policy=store,outcome=fallback}": 1,

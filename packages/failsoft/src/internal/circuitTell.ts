@@ -10,7 +10,7 @@ import type { CircuitState } from "../Health.ts"
 import type * as PolicyEvent from "../PolicyEvent.ts"
 import { ServiceUnavailable, UnavailableReason } from "../ServiceUnavailable.ts"
 import * as Spans from "../Spans.ts"
-import type * as Circuit from "../state/Circuit.ts"
+import * as Circuit from "../state/Circuit.ts"
 import { slowerThanMillis } from "../state/Trip.ts"
 import { monotonicMillis, wallMillis } from "./clock.ts"
 
@@ -126,7 +126,10 @@ export const reject = (
   const { rejections } = shell
   shell.counters.rejected++
   rejections.untold++
-  Spans.rejected(fiber, shell.name, "CircuitOpen", retryAfterMillis === undefined ? "half_open" : "open")
+  // Only an override has a time to wait in another state than open.
+  const state =
+    retryAfterMillis === undefined ? Circuit.stateName(Ref.getUnsafe(cell.state), nowMillis) : "open"
+  Spans.rejected(fiber, shell.name, "CircuitOpen", state)
   const atMillis = Math.floor(nowMillis)
   if (cell.rejection?.atMillis === atMillis && cell.rejection.generation === generation) {
     return cell.rejection.result

@@ -25,7 +25,7 @@ export const take = (places: Places, name: string): string => {
     held.members++
     return held.place
   }
-  const place = name !== other && places.taken < places.limit ? name : other
+  const place = places.taken < places.limit ? name : other
   if (place !== other) places.taken++
   places.held.set(name, { place, members: 1 })
   return place
