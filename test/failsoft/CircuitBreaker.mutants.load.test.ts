@@ -166,13 +166,13 @@ const shell: ReadonlyArray<Mutant> = [
   {
     bug: "a reset tells of no rejections",
     replace:
-      "Effect.andThen(tell(shell, event), tellUntold(shell, fiber))\n    })\n  )\n\n/** The override in force",
-    by: "tell(shell, event)\n    })\n  )\n\n/** The override in force"
+      "Effect.andThen(tellReaders(shell, event), tellUntold(shell, fiber))\n    })\n  )\n\n/** The override in force",
+    by: "tellReaders(shell, event)\n    })\n  )\n\n/** The override in force"
   },
   {
     bug: "a reset is not streamed",
-    replace: "PubSub.publishUnsafe(shell.hub, [event])\n      return",
-    by: "return"
+    replace: "tellReaders(shell, event), tellUntold",
+    by: "tell(shell, event), tellUntold"
   },
   {
     bug: "the end of an override to open tells of no rejections",
@@ -241,17 +241,17 @@ const tell: ReadonlyArray<Mutant> = [
   { bug: "rejections are told again and again", replace: "shell.rejections.untold = 0", by: "" },
   {
     bug: "closing tells of no rejections",
-    replace: "Effect.andThen(tell(shell, event), tellUntold(shell, fiber))",
-    by: "tell(shell, event)"
+    replace: "Effect.andThen(tellReaders(shell, event), tellUntold(shell, fiber))",
+    by: "tellReaders(shell, event)"
   },
   {
     bug: "a transition is streamed twice",
-    replace: "PubSub.publishUnsafe(shell.hub, [event])",
-    by: "PubSub.publishUnsafe(shell.hub, [event, event])"
+    replace: "PubSub.publish(shell.hub, [event])",
+    by: "PubSub.publish(shell.hub, [event, event])"
   },
   {
     bug: "half-open is not told",
-    replace: `case "half_open":\n      return tell(shell, event)`,
+    replace: `case "half_open":\n      return tellReaders(shell, event)`,
     by: `case "half_open":\n      return Effect.void`
   },
   { bug: "no prober is started", replace: ", shell.startProber?.(cell, transition.generation)", by: "" }

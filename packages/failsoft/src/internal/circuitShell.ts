@@ -8,7 +8,6 @@ import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as MutableRef from "effect/MutableRef"
-import * as PubSub from "effect/PubSub"
 import * as Random from "effect/Random"
 import * as Ref from "effect/Ref"
 import * as Outcome from "../Outcome.ts"
@@ -16,7 +15,16 @@ import type { ServiceUnavailable } from "../ServiceUnavailable.ts"
 import * as Spans from "../Spans.ts"
 import * as Circuit from "../state/Circuit.ts"
 import * as admission from "./admission.ts"
-import { announce, type Cell, keyOf, type Override, reject, tell, tellUntold } from "./circuitTell.ts"
+import {
+  announce,
+  type Cell,
+  keyOf,
+  type Override,
+  reject,
+  tell,
+  tellReaders,
+  tellUntold
+} from "./circuitTell.ts"
 import { monotonicMillis, wallMillis } from "./clock.ts"
 
 export { type Cell, cell, make, type Shell } from "./circuitTell.ts"
@@ -186,8 +194,7 @@ export const reset = (cell: Cell): Effect.Effect<void> =>
       }
       const atMillis = wallMillis(fiber)
       const event = { _tag: "CircuitReset", policy: shell.name, ...keyOf(cell), atMillis } as const
-      PubSub.publishUnsafe(shell.hub, [event])
-      return Effect.andThen(tell(shell, event), tellUntold(shell, fiber))
+      return Effect.andThen(tellReaders(shell, event), tellUntold(shell, fiber))
     })
   )
 
@@ -202,6 +209,10 @@ const take = (
   Effect.suspend((): Effect.Effect<admission.Taken<Circuit.Permit>, ServiceUnavailable> => {
     const nowMillis = monotonicMillis(fiber)
     const [result, next] = Circuit.admit(cell.shell.config, nowMillis)(Ref.getUnsafe(cell.state))
+    if (result._tag === "Admitted") {
+      MutableRef.set(cell.state.ref, next)
+      Spans.probed(fiber, cell.shell.name)
+    }
     const taken =
       result._tag === "Rejected"
         ? refuse(cell, fiber, nowMillis, result)
@@ -209,10 +220,6 @@ const take = (
             permit: result.permit,
             announce: result.transition === undefined ? undefined : announce(cell, fiber, result.transition)
           })
-    if (result._tag === "Admitted") {
-      MutableRef.set(cell.state.ref, next)
-      Spans.probed(fiber, cell.shell.name)
-    }
     return Effect.map(taken, (permit) => {
       cell.inFlight++
       return permit

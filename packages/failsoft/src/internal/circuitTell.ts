@@ -199,6 +199,16 @@ export const tell = (
   return Effect.suspend(() => (outbox.isBeingTold ? Effect.void : next()))
 }
 
+/**
+ * As `tell`, for an event that `transitions` has as well. It is published in its turn too: who reads it goes on at once, and
+ * may change the circuit.
+ */
+export const tellReaders = (
+  shell: Shell,
+  event: CircuitEvent.Transition,
+  more: Effect.Effect<unknown> = Effect.void
+): Effect.Effect<void> => tell(shell, event, Effect.andThen(PubSub.publish(shell.hub, [event]), more))
+
 /** Takes note of a transition; the result is the step that tells of it. */
 export const announce = (
   cell: Cell,
@@ -209,15 +219,14 @@ export const announce = (
   const event = eventOf(cell, transition, wallMillis(fiber))
   shell.transitions[transition.from][transition.to]++
   Spans.transition(fiber, shell.name, transition.from, transition.to)
-  PubSub.publishUnsafe(shell.hub, [event])
   switch (transition.to) {
     case "open":
-      return tell(shell, event, shell.startProber?.(cell, transition.generation))
+      return tellReaders(shell, event, shell.startProber?.(cell, transition.generation))
     case "half_open":
-      return tell(shell, event)
+      return tellReaders(shell, event)
     case "closed":
       cell.rejection = undefined
-      return Effect.andThen(tell(shell, event), tellUntold(shell, fiber))
+      return Effect.andThen(tellReaders(shell, event), tellUntold(shell, fiber))
   }
 }
 
