@@ -303,7 +303,7 @@ const prober: ReadonlyArray<Mutant> = [
   },
   {
     bug: "the prober of an earlier opening goes on",
-    replace: "running.get(cell)?.interruptUnsafe()",
+    replace: "cell.prober?.interruptUnsafe()",
     by: ""
   },
   {

@@ -222,7 +222,7 @@ export const make: <R = never>(
   if (given.probe !== undefined && probeEveryMillis !== undefined) {
     const { effect } = given.probe
     const probe = { effect: () => effect, everyMillis: probeEveryMillis }
-    shell.startProber = yield* prober.make(probe, classifyByDefault, 1)
+    shell.startProber = yield* prober.make(probe, classifyByDefault)
   }
 
   const snapshot = Effect.withFiber((fiber) => Effect.succeed(snapshots.snapshot(cell, fiber)))
@@ -279,7 +279,7 @@ export const makeKeyed: <R = never>(
   )
   if (given.probe !== undefined && probeEveryMillis !== undefined) {
     const probe = { effect: given.probe.effect, everyMillis: probeEveryMillis }
-    shell.startProber = yield* prober.make(probe, classify, maxKeys)
+    shell.startProber = yield* prober.make(probe, classify)
   }
   const circuit = Effect.withFiber((fiber) => Effect.succeed(snapshots.asOne(keyed, fiber)))
   yield* Health.register({ _tag: "Circuit", name, circuit })

@@ -70,6 +70,8 @@ export interface Cell {
         readonly result: Effect.Effect<never, ServiceUnavailable>
       }
     | undefined
+  /** What asks the dependency while the circuit is not closed. */
+  prober: Fiber.Fiber<unknown> | undefined
   /** What a person has set; it is over at `untilMillis`, though no call may have found that out yet. */
   override: Override | undefined
 }
@@ -106,6 +108,7 @@ export const cell = (shell: Shell, circuit: Circuit.Circuit, key?: string): Cell
   inFlight: 0,
   calledAfterMillis: 0,
   rejection: undefined,
+  prober: undefined,
   override: undefined
 })
 

@@ -120,6 +120,7 @@ const next = (keyed: Keyed): readonly [string, Cell] | undefined => {
 const evict = (keyed: Keyed, key: string, cell: Cell): true => {
   keyed.cells.delete(key)
   MutableRef.set(cell.state.ref, keyed.gone)
+  cell.prober?.interruptUnsafe()
   keyed.evicted++
   return true
 }

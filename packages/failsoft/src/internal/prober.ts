@@ -1,9 +1,8 @@
 /** Asks a dependency how it is while its circuit is due, so that an idle circuit recovers without a user's call. */
-import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
+import * as Fiber from "effect/Fiber"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
@@ -22,37 +21,28 @@ export interface Probe<R> {
 /**
  * Starts the fiber that probes a circuit through one opening: it sleeps until the circuit is due, probes until that opening
  * is over, and ends. A probe that fails opens the circuit anew, which starts the next one.
- *
- * No more than `maxCircuits` have one at once. Beyond that a circuit waits for a call, as it would without a probe.
  */
 export const make = <R>(
   { effect, everyMillis }: Probe<R>,
-  classify: (exit: Exit.Exit<unknown, unknown>) => Outcome.Outcome,
-  maxCircuits: number
+  classify: (exit: Exit.Exit<unknown, unknown>) => Outcome.Outcome
 ): Effect.Effect<NonNullable<Shell["startProber"]>, never, R | Scope.Scope> =>
   Effect.gen(function* () {
     const scope = yield* Effect.scope
-    const context = yield* Effect.context<R>()
-    const running = new Map<Cell, Fiber.Fiber<unknown>>()
-    return (cell, openedGeneration) =>
-      Effect.suspend(() => {
-        if (running.size >= maxCircuits && !running.has(cell)) return Effect.void
-        return through(cell, attemptOf(cell, effect, classify), openedGeneration, everyMillis).pipe(
-          // The fiber is the breaker's: the call that opened the circuit has a deadline and a span of its own.
-          Effect.updateContext((_: Context.Context<never>) => context),
-          Effect.forkIn(scope),
-          Effect.tap((started) =>
-            Effect.sync(() => {
-              // The one before may sleep on for as long as its opening was meant to last, or until its next round.
-              running.get(cell)?.interruptUnsafe()
-              running.set(cell, started)
-              started.addObserver(() => {
-                if (running.get(cell) === started) running.delete(cell)
-              })
-            })
-          )
-        )
+    // The fiber is the breaker's: the call that opened the circuit has a deadline and a span of its own.
+    const start = Effect.runForkWith(yield* Effect.context<R>())
+    return (cell, openedGeneration) => {
+      const rounds = through(cell, attemptOf(cell, effect, classify), openedGeneration, everyMillis)
+      // In one step, so that whoever forgets the circuit finds the fiber. It yields first, for this is still the caller's.
+      return Effect.sync(() => {
+        const started = Fiber.runIn(start(Effect.andThen(Effect.yieldNow, rounds)), scope)
+        // The one before may sleep on for as long as its opening was meant to last, or until its next round.
+        cell.prober?.interruptUnsafe()
+        cell.prober = started
+        started.addObserver(() => {
+          if (cell.prober === started) cell.prober = undefined
+        })
       })
+    }
   })
 
 const attemptOf = <R>(
