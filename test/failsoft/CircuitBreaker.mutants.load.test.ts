@@ -90,7 +90,7 @@ const shell: ReadonlyArray<Mutant> = [
   },
   {
     bug: "a new override hands out a rejection of the one before",
-    replace: "wouldHaveRejected: 0 }\n      cell.rejection = undefined",
+    replace: "wouldHaveRejected: 0 }\n  cell.rejection = undefined",
     by: "wouldHaveRejected: 0 }"
   },
   {

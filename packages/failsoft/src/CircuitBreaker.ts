@@ -240,7 +240,9 @@ export const make: <R = never>(
       }),
     override: (mode, given) =>
       Effect.flatMap(overrideOf(name, mode, given), (ttlMillis) =>
-        circuitShell.override(cell, mode, given.reason, ttlMillis)
+        Effect.uninterruptible(
+          Effect.withFiber((fiber) => circuitShell.override(cell, fiber, mode, given.reason, ttlMillis))
+        )
       ),
     reset: circuitShell.reset(cell),
     snapshot,

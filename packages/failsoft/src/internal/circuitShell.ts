@@ -154,28 +154,26 @@ const end = (cell: Cell, override: Override): Effect.Effect<void> =>
     })
   )
 
-/** Sets an override in place of the one before. */
+/** Sets an override in place of the one before, in this very step of an uninterruptible fiber; the result tells of it. */
 export const override = (
   cell: Cell,
+  fiber: Fiber.Fiber<unknown, unknown>,
   mode: Override["mode"],
   reason: string,
   ttlMillis: number
-): Effect.Effect<void> =>
-  Effect.uninterruptible(
-    Effect.withFiber((fiber) => {
-      cell.override = { mode, reason, untilMillis: monotonicMillis(fiber) + ttlMillis, wouldHaveRejected: 0 }
-      cell.rejection = undefined
-      return tell(cell.shell, {
-        _tag: "CircuitOverridden",
-        policy: cell.shell.name,
-        ...keyOf(cell),
-        atMillis: wallMillis(fiber),
-        mode,
-        reason,
-        ttl: Duration.millis(ttlMillis)
-      })
-    })
-  )
+): Effect.Effect<void> => {
+  cell.override = { mode, reason, untilMillis: monotonicMillis(fiber) + ttlMillis, wouldHaveRejected: 0 }
+  cell.rejection = undefined
+  return tell(cell.shell, {
+    _tag: "CircuitOverridden",
+    policy: cell.shell.name,
+    ...keyOf(cell),
+    atMillis: wallMillis(fiber),
+    mode,
+    reason,
+    ttl: Duration.millis(ttlMillis)
+  })
+}
 
 /** Closes the circuit and forgets what it was closed or open by. */
 export const reset = (cell: Cell): Effect.Effect<void> =>

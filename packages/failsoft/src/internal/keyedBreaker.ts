@@ -56,17 +56,14 @@ const override = (
   given: { readonly reason: string; readonly ttl: Duration.Input }
 ): Effect.Effect<void, InvalidOption> =>
   Effect.flatMap(overrideOf(keyed.shell.name, mode, given), (ttlMillis) =>
-    Effect.withFiber((fiber) => {
-      const cell = keyedCircuits.reach(keyed, key, fiber)
-      return cell === undefined
-        ? options.invalid(
-            keyed.shell.name,
-            "maxKeys",
-            keyed.maxKeys,
-            "more, so that there is room for the key"
-          )
-        : circuitShell.override(cell, mode, given.reason, ttlMillis)
-    })
+    Effect.uninterruptible(
+      Effect.withFiber((fiber) => {
+        const cell = keyedCircuits.reach(keyed, key, fiber)
+        if (cell !== undefined) return circuitShell.override(cell, fiber, mode, given.reason, ttlMillis)
+        const allowed = "more, so that there is room for the key"
+        return options.invalid(keyed.shell.name, "maxKeys", keyed.maxKeys, allowed)
+      })
+    )
   )
 
 /** The breaker that is switched off by configuration. */
