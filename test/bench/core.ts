@@ -5,6 +5,7 @@ import * as cockatiel from "./candidates/cockatiel.ts"
 import * as effect from "./candidates/effect.ts"
 import * as failsoft from "./candidates/failsoft.ts"
 import * as opossum from "./candidates/opossum.ts"
+import { memory } from "./memory.ts"
 import { type Bench, type Candidate, ours, type Row } from "./model.ts"
 import { sample } from "./sampling.ts"
 import type { Subject } from "./subject.ts"
@@ -148,14 +149,17 @@ export const core: Bench = {
   ],
   verify: () => verify(rows),
   sample: (row, candidate) => sample(rows, row, candidate),
+  facts: memory,
+  factsTitle: "Memory",
   notes: [
     "A process takes the lower quartile of its batches; the table shows median, min and max over processes.",
     "Each process verifies all candidates before it measures one, so that none runs on a runtime that met only itself.",
     "The Effects run in one fiber, in `Effect.whileLoop`; the promises are awaited in a loop. The guard is built once.",
     "failsoft is `CircuitBreaker` or `Policy` as made by default: counters and events on, no listener.",
     "Effect is its own `CircuitBreaker` with the memory store, and in pipelines `Effect.retry`, `Semaphore` and `Effect.timeout`.",
-    "A pipeline of failsoft has a `Semaphore` of Effect in the place of a bulkhead. No measured call waits for a permit.",
+    "The bulkhead of a pipeline of failsoft is inside the policy, around the call. No measured call waits for a permit.",
     "Of the 10 and 10,000 fibers each makes several calls, one after another; a batch lasts longer there.",
+    "Memory is `heapUsed` after forced collections. Its growth is the median of the slopes between any two samples.",
     "opossum has no retry, so it is in no pipeline; its own timeout is off, since the others have none in those rows.",
     "Nothing is written to a log: the fibers have no logger, but what would be logged is still decided."
   ]

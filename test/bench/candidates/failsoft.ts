@@ -1,8 +1,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
-import * as Semaphore from "effect/Semaphore"
-import { CircuitBreaker, Policy, Retry } from "failsoft"
+import { Bulkhead, CircuitBreaker, Policy, Retry } from "failsoft"
 import { attempts, backoffMillis, effectCall, failuresToOpen, type Given, openMillis } from "../calls.ts"
 import { effectSubject, type Subject } from "../subject.ts"
 
@@ -34,11 +33,20 @@ export const windowed = (given: Given): Promise<Subject> =>
     Effect.runPromise
   )
 
-/** What stands for a bulkhead as long as `Policy` has none. */
-const bulkhead = (given: Given) => Semaphore.makeUnsafe(given.bulkhead).withPermit
-
-/** `Policy` with retry, circuit breaker and attempt timeout around the call, which takes a permit of a `Semaphore`. */
+/** `Policy` with retry, circuit breaker and attempt timeout around the call in a `Bulkhead`, as long as `Policy` has none. */
 export const pipeline = (given: Given): Promise<Subject> =>
+  Effect.all([
+    Bulkhead.make({ name: "bench", limit: given.bulkhead, queue: given.bulkhead }),
+    policy(given)
+  ]).pipe(
+    Effect.map(([bulkhead, policy]) =>
+      effectSubject(effectCall(given).pipe(bulkhead.execute, policy.execute))
+    ),
+    Scope.provide(Scope.makeUnsafe()),
+    Effect.runPromise
+  )
+
+const policy = (given: Given) =>
   Policy.make("bench", {
     attemptTimeout: Duration.millis(given.attemptTimeoutMillis),
     retry: {
@@ -46,8 +54,4 @@ export const pipeline = (given: Given): Promise<Subject> =>
       schedule: Retry.exponential({ base: Duration.millis(backoffMillis), jitter: "none" })
     },
     breaker: breakerOptions
-  }).pipe(
-    Effect.map((policy) => effectSubject(bulkhead(given)(effectCall(given)).pipe(policy.execute))),
-    Scope.provide(Scope.makeUnsafe()),
-    Effect.runPromise
-  )
+  })
