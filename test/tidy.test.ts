@@ -64,6 +64,7 @@ describe("the one-way order", () => {
     ["packages/failsoft/src/Outcome.ts", "./internal/admission.ts"],
     ["packages/failsoft/src/internal/admission.ts", "../CircuitBreaker.ts"],
     ["packages/failsoft/src/CircuitBreaker.ts", "./Retry.ts"],
+    ["packages/failsoft/src/RateLimiter.ts", "./Retry.ts"],
     ["packages/failsoft/src/Retry.ts", "./Policy.ts"],
     ["packages/failsoft/src/Policy.ts", "./interop/toEffect.ts"],
     ["packages/failsoft/src/Policy.ts", "effect/persistence"],
@@ -80,6 +81,7 @@ describe("the one-way order", () => {
   it.each([
     ["packages/failsoft/src/state/Circuit.ts", "./Window.ts"],
     ["packages/failsoft/src/Retry.ts", "./RetryBudget.ts"],
+    ["packages/failsoft/src/RateLimiter.ts", "./Deadline.ts"],
     ["packages/failsoft/src/Policy.ts", "./Retry.ts"],
     ["packages/failsoft/src/interop/toEffect.ts", "effect/persistence"],
     ["packages/http/src/ServiceClient.ts", "effect/http"],

@@ -10,6 +10,7 @@ const layers = {
     "InvalidOption",
     "Outcome",
     "Trip",
+    "Limit",
     "CircuitEvent",
     "KeyedCircuit",
     "CacheEvent",
@@ -31,6 +32,7 @@ const exceptions = [
   "Retry → RetryBudget",
   "Retry → Deadline",
   "Bulkhead → Deadline",
+  "RateLimiter → Deadline",
   "StaleCache → Deadline",
   "Hedge → RetryBudget"
 ]

@@ -10,6 +10,7 @@ import {
   type InvalidOption,
   Policies,
   Policy,
+  RateLimiter,
   Retry,
   RetryBudget,
   ServiceUnavailable,
@@ -42,7 +43,13 @@ declare const call: Effect.Effect<number, NotFound, Database>
 declare const breaker: CircuitBreaker.CircuitBreaker
 declare const bulkhead: Bulkhead.Bulkhead
 declare const hosts: Bulkhead.KeyedBulkhead
+class LimiterKey extends Context.Service<LimiterKey, RateLimiter.RateLimiter>()("types/LimiterKey") {}
+
+class KeyedKey extends Context.Service<KeyedKey, RateLimiter.KeyedRateLimiter>()("types/KeyedKey") {}
+
 declare const retry: Retry.Retry
+declare const limiter: RateLimiter.RateLimiter
+declare const keyed: RateLimiter.KeyedRateLimiter
 declare const policy: Policy.Policy
 
 type Guarded = Effect.Effect<number, NotFound | ServiceUnavailable, Database>
@@ -63,6 +70,12 @@ export const everyPolicyAddsOneErrorAndNothingElse = (): void => {
   expectTypeOf(call.pipe(retry.execute)).toEqualTypeOf<Guarded>()
   expectTypeOf(call.pipe(Retry.withRetry(retry))).toEqualTypeOf<Guarded>()
   expectTypeOf(Retry.withRetry(call, retry)).toEqualTypeOf<Guarded>()
+  expectTypeOf(call.pipe(limiter.execute)).toEqualTypeOf<Guarded>()
+  expectTypeOf(limiter.executeWith(call, { cost: 2 })).toEqualTypeOf<Guarded>()
+  expectTypeOf(call.pipe(RateLimiter.withRateLimit(limiter))).toEqualTypeOf<Guarded>()
+  expectTypeOf(RateLimiter.withRateLimit(call, limiter, { cost: 2 })).toEqualTypeOf<Guarded>()
+  expectTypeOf(call.pipe(keyed.execute("ada"))).toEqualTypeOf<Guarded>()
+  expectTypeOf(call.pipe(keyed.of("ada").execute)).toEqualTypeOf<Guarded>()
   expectTypeOf(call.pipe(policy.execute)).toEqualTypeOf<Guarded>()
   expectTypeOf(call.pipe(Policy.withPolicy(policy))).toEqualTypeOf<Guarded>()
   expectTypeOf(Policy.withPolicy(call, policy)).toEqualTypeOf<Guarded>()
@@ -99,6 +112,14 @@ export const aBudgetAddsNoErrorOfItsOwn = (budget: RetryBudget.RetryBudget): voi
   expectTypeOf(Retry.make({ name: "billing", budget })).toEqualTypeOf<
     Effect.Effect<Retry.Retry, InvalidOption, Scope.Scope>
   >()
+}
+
+export const whatALimiterTellsNeverFails = (): void => {
+  expectTypeOf(limiter.take()).toEqualTypeOf<Effect.Effect<void, ServiceUnavailable>>()
+  expectTypeOf(limiter.peek(2)).toEqualTypeOf<Effect.Effect<RateLimiter.Reading>>()
+  expectTypeOf(limiter.refund(2)).toEqualTypeOf<Effect.Effect<void>>()
+  expectTypeOf(limiter.snapshot).toEqualTypeOf<Effect.Effect<RateLimiter.Snapshot>>()
+  expectTypeOf(keyed.snapshot).toEqualTypeOf<Effect.Effect<RateLimiter.Snapshot>>()
 }
 
 export const aDeadlineAddsNothing = (): void => {
@@ -172,6 +193,8 @@ export const itsCodecNeedsNothing = (): void => {
   expectTypeOf(Schema.decodeSync(ServiceUnavailable.schema)).returns.toEqualTypeOf<ServiceUnavailable>()
 }
 
+declare const algorithm: RateLimiter.Algorithm
+
 export const makingFailsWithAnInvalidOptionAlone = (): void => {
   expectTypeOf(CircuitBreaker.make({ name: "billing" })).toEqualTypeOf<
     Effect.Effect<CircuitBreaker.CircuitBreaker, InvalidOption, Scope.Scope>
@@ -181,6 +204,12 @@ export const makingFailsWithAnInvalidOptionAlone = (): void => {
   >()
   expectTypeOf(RetryBudget.make({ name: "billing" })).toEqualTypeOf<
     Effect.Effect<RetryBudget.RetryBudget, InvalidOption, Scope.Scope>
+  >()
+  expectTypeOf(RateLimiter.make({ name: "billing", algorithm })).toEqualTypeOf<
+    Effect.Effect<RateLimiter.RateLimiter, InvalidOption, Scope.Scope>
+  >()
+  expectTypeOf(RateLimiter.makeKeyed({ name: "billing", algorithm })).toEqualTypeOf<
+    Effect.Effect<RateLimiter.KeyedRateLimiter, InvalidOption, Scope.Scope>
   >()
   expectTypeOf(Policy.make("billing", {})).toEqualTypeOf<
     Effect.Effect<Policy.Policy, InvalidOption, Scope.Scope>
@@ -207,6 +236,15 @@ export const aLayerProvidesItsKeyAndNeedsNoScope = (): void => {
   >()
   expectTypeOf(CircuitBreaker.layerConfig(BreakerKey, "billing", "billing")).toEqualTypeOf<
     Layer.Layer<BreakerKey, InvalidOption | Config.ConfigError>
+  >()
+  expectTypeOf(RateLimiter.layer(LimiterKey, { name: "billing", algorithm })).toEqualTypeOf<
+    Layer.Layer<LimiterKey, InvalidOption>
+  >()
+  expectTypeOf(RateLimiter.layerKeyed(KeyedKey, { name: "billing", algorithm })).toEqualTypeOf<
+    Layer.Layer<KeyedKey, InvalidOption>
+  >()
+  expectTypeOf(RateLimiter.layerConfig(LimiterKey, "billing", "billing")).toEqualTypeOf<
+    Layer.Layer<LimiterKey, InvalidOption | Config.ConfigError>
   >()
   expectTypeOf(Retry.layer(RetryKey, { name: "billing" })).toEqualTypeOf<
     Layer.Layer<RetryKey, InvalidOption>

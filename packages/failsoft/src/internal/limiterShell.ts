@@ -1,0 +1,266 @@
+/**
+ * The shell around the algorithm of a rate limiter: what it holds, and how a call takes from it and waits for its turn.
+ *
+ * Each step that changes a state reads and writes it at once. Nothing comes back when a call ends, so a call that is
+ * admitted at once needs no mask. One that waits does: it holds a place in the line, and gives it back when it leaves
+ * before its turn.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import type * as PolicyEvent from "../PolicyEvent.ts"
+import { type ServiceUnavailable, UnavailableReason } from "../ServiceUnavailable.ts"
+import type { KeyTable } from "../state/KeyTable.ts"
+import type { Algorithm } from "../state/Limit.ts"
+import * as admission from "./admission.ts"
+import { monotonicMillis } from "./clock.ts"
+import * as rejections from "./rejections.ts"
+
+/** What a limiter is held to; validated before it gets here. */
+export interface Settings<Config, State> {
+  readonly name: string
+  readonly algorithm: Algorithm<Config, State>
+  readonly config: Config
+  readonly states: KeyTable<State>
+  /** What becomes of a call of a new key when there is no room for it. */
+  readonly whenFull: "reject" | "admit"
+  /** The longest wait and the most that may wait; nobody waits where the latter is 0. */
+  readonly maxWaitMillis: number
+  readonly maxWaiting: number
+  /** What the caller has left, if there is a bound to it. */
+  readonly remainingMillis: (fiber: Fiber.Fiber<unknown, unknown>) => number | undefined
+  readonly originMillis: number
+  readonly emit: PolicyEvent.Emitter["emit"]
+}
+
+/** What a take of some cost would find. */
+export interface Found {
+  readonly remaining: number
+  readonly retryAfterMillis: number | undefined
+  readonly resetAfterMillis: number
+}
+
+export interface Counts {
+  readonly admitted: number
+  readonly delayed: number
+  readonly rejected: number
+  readonly waiting: number
+  readonly keys: number
+  readonly letThrough: number
+}
+
+/** A limiter whose states are nobody else's business. */
+export interface Limiter {
+  readonly execute: <A, E, R>(
+    key: string,
+    cost: number,
+    self: Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | ServiceUnavailable, R>
+  readonly peek: (key: string, cost: number) => Effect.Effect<Found>
+  readonly refund: (key: string, cost: number) => Effect.Effect<void>
+  readonly counts: () => Counts
+  /** Tells of the rejections that were not told yet. */
+  readonly tellRest: Effect.Effect<void>
+}
+
+/** What one limiter works on. */
+interface Shell<Config, State> extends Settings<Config, State> {
+  readonly rejections: rejections.Rejections
+  readonly counters: { admitted: number; delayed: number; waiting: number; letThrough: number }
+  /** Whoever was last to get in line, by key. */
+  readonly lines: Map<string, Waiter<State>>
+}
+
+/** A call that waits for its turn: what it found, what it left behind, and who waits before and after it. */
+interface Waiter<State> {
+  readonly key: string
+  readonly after: State
+  before: State
+  previous: Waiter<State> | undefined
+  next: Waiter<State> | undefined
+}
+
+export const make = <Config, State>(settings: Settings<Config, State>): Limiter => {
+  const shell: Shell<Config, State> = {
+    ...settings,
+    rejections: rejections.make(settings.name, UnavailableReason.RateLimited(), settings.emit),
+    counters: { admitted: 0, delayed: 0, waiting: 0, letThrough: 0 },
+    lines: new Map()
+  }
+  return {
+    execute: (key, cost, self) => execute(shell, key, cost, self),
+    peek: (key, cost) => peek(shell, key, cost),
+    refund: (key, cost) => refund(shell, key, cost),
+    counts: () => ({ ...shell.counters, rejected: shell.rejections.total, keys: shell.states.size }),
+    tellRest: rejections.tellRest(shell.rejections)
+  }
+}
+
+/** Milliseconds since the limiter was made: small numbers, which add up exactly. */
+const nowMillis = (
+  { originMillis }: { readonly originMillis: number },
+  fiber: Fiber.Fiber<unknown, unknown>
+): number => Math.round((monotonicMillis(fiber) - originMillis) * 1e3) / 1e3
+
+const execute = <Config, State, A, E, R>(
+  shell: Shell<Config, State>,
+  key: string,
+  cost: number,
+  self: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | ServiceUnavailable, R> =>
+  Effect.withFiber((fiber) => {
+    const now = nowMillis(shell, fiber)
+    const held = shell.states.get(key)
+    const before = held ?? shell.algorithm.initial
+    const [decision, after] = shell.algorithm.take(shell.config, cost, now, 0)(before)
+    if (decision._tag === "Rejected") {
+      return shell.maxWaiting === 0
+        ? rejections.reject(shell.rejections, fiber, now, decision.retryAfterMillis)
+        : Effect.andThen(wait(shell, fiber, key, cost), self)
+    }
+    if (after !== before && !keep(shell, key, held, after, now)) return rejectForRoom(shell, fiber, now)
+    shell.counters.admitted++
+    return self
+  })
+
+/** Keeps what a call left behind; `false` when there is no room for it and the call must not run. */
+const keep = <Config, State>(
+  shell: Shell<Config, State>,
+  key: string,
+  held: State | undefined,
+  after: State,
+  now: number
+): boolean => {
+  if (held === undefined && !shell.states.hasRoom(now)) {
+    if (shell.whenFull === "reject") return false
+    shell.counters.letThrough++
+    return true
+  }
+  shell.states.set(key, after)
+  return true
+}
+
+const rejectForRoom = <Config, State>(
+  shell: Shell<Config, State>,
+  fiber: Fiber.Fiber<unknown, unknown>,
+  now: number
+): Effect.Effect<never, ServiceUnavailable> =>
+  rejections.reject(shell.rejections, fiber, now, shell.states.freeAtMillis - now)
+
+/** Gets in line and waits for the turn, or is rejected at once. */
+const wait = <Config, State>(
+  shell: Shell<Config, State>,
+  fiber: Fiber.Fiber<unknown, unknown>,
+  key: string,
+  cost: number
+): Effect.Effect<void, ServiceUnavailable> => {
+  let turnMillis = Number.NEGATIVE_INFINITY
+  return admission.masked(
+    Effect.suspend(() => sleepUntil(shell, turnMillis)),
+    Effect.suspend((): Effect.Effect<admission.Taken<Waiter<State>>, ServiceUnavailable> => {
+      const now = nowMillis(shell, fiber)
+      const held = shell.states.get(key)
+      const before = held ?? shell.algorithm.initial
+      const patience = patienceMillis(shell, fiber)
+      const [decision, after] = shell.algorithm.take(shell.config, cost, now, patience)(before)
+      if (decision._tag === "Rejected") {
+        return rejections.reject(shell.rejections, fiber, now, decision.retryAfterMillis)
+      }
+      if (!keep(shell, key, held, after, now)) return rejectForRoom(shell, fiber, now)
+      turnMillis = now + decision.waitMillis
+      return Effect.succeed({ permit: getInLine(shell, key, before, after), announce: undefined })
+    }),
+    (waiter, exit) => leave(shell, waiter, Exit.isSuccess(exit))
+  )
+}
+
+/** A wait has to leave the caller a millisecond at least, for timers count no less. */
+const leastMillis = 1
+
+const patienceMillis = <Config, State>(
+  shell: Shell<Config, State>,
+  fiber: Fiber.Fiber<unknown, unknown>
+): number => {
+  if (shell.counters.waiting >= shell.maxWaiting) return 0
+  const left = shell.remainingMillis(fiber)
+  return left === undefined ? shell.maxWaitMillis : Math.min(shell.maxWaitMillis, left - leastMillis)
+}
+
+/** Timers may fire up to a millisecond early, and nobody is let through before the turn. */
+const sleepUntil = <Config, State>(shell: Shell<Config, State>, turnMillis: number): Effect.Effect<void> =>
+  Effect.withFiber((fiber) => {
+    const leftMillis = turnMillis - nowMillis(shell, fiber)
+    return leftMillis <= 0
+      ? Effect.void
+      : Effect.andThen(Effect.sleep(Duration.millis(Math.ceil(leftMillis))), sleepUntil(shell, turnMillis))
+  })
+
+const getInLine = <Config, State>(
+  { counters, lines }: Shell<Config, State>,
+  key: string,
+  before: State,
+  after: State
+): Waiter<State> => {
+  const previous = lines.get(key)
+  const waiter: Waiter<State> = { key, before, after, previous, next: undefined }
+  if (previous !== undefined) previous.next = waiter
+  lines.set(key, waiter)
+  counters.waiting++
+  return waiter
+}
+
+/**
+ * Leaves the line: its turn has come, or it was interrupted.
+ *
+ * A place is given back when nobody holds a later one. Until then whoever is next keeps it: those who wait know their turns,
+ * and a place in the middle that went to someone at the end would let too many through at once.
+ */
+const leave = <Config, State>(
+  { counters, lines, states }: Shell<Config, State>,
+  waiter: Waiter<State>,
+  isItsTurn: boolean
+): undefined => {
+  const { after, before, key, next, previous } = waiter
+  if (previous !== undefined) previous.next = next
+  if (next !== undefined) next.previous = previous
+  else if (previous !== undefined) lines.set(key, previous)
+  else lines.delete(key)
+  counters.waiting--
+  if (isItsTurn) {
+    counters.admitted++
+    counters.delayed++
+  } else if (next === undefined) {
+    if (states.get(key) === after) states.set(key, before)
+  } else if (next.before === after) {
+    next.before = before
+  }
+}
+
+const peek = <Config, State>(shell: Shell<Config, State>, key: string, cost: number): Effect.Effect<Found> =>
+  Effect.withFiber((fiber) => {
+    const { algorithm, config, states } = shell
+    const now = nowMillis(shell, fiber)
+    const held = states.get(key)
+    if (held === undefined && cost > 0 && shell.whenFull === "reject" && !states.hasRoom(now)) {
+      const millis = states.freeAtMillis - now
+      return Effect.succeed({ remaining: 0, retryAfterMillis: millis, resetAfterMillis: millis })
+    }
+    const state = held ?? algorithm.initial
+    const [decision] = algorithm.take(config, cost, now, 0)(state)
+    return Effect.succeed({
+      remaining: algorithm.remaining(config, now)(state),
+      retryAfterMillis: decision._tag === "Admitted" ? 0 : decision.retryAfterMillis,
+      resetAfterMillis: Math.max(0, algorithm.freeAtMillis(config)(state) - now)
+    })
+  })
+
+const refund = <Config, State>(shell: Shell<Config, State>, key: string, cost: number): Effect.Effect<void> =>
+  Effect.withFiber((fiber) => {
+    const held = shell.states.get(key)
+    if (held !== undefined) {
+      const now = nowMillis(shell, fiber)
+      shell.states.set(key, shell.algorithm.refund(shell.config, cost, now)(held))
+    }
+    return Effect.void
+  })
