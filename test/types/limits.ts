@@ -1,5 +1,8 @@
 /** What a limit may be. These are checked by the compiler alone, and never run. */
-import { RateLimiter } from "failsoft"
+import type { Effect, Layer } from "effect"
+import type { RateLimiter as EffectRateLimiter } from "effect/persistence"
+import { type InvalidOption, RateLimiter } from "failsoft"
+import * as rateLimiterStore from "failsoft/interop/rateLimiterStore"
 import { expectTypeOf } from "vitest"
 
 export const aLimitHasWhatItsAlgorithmNeeds = (): void => {
@@ -10,4 +13,13 @@ export const aLimitHasWhatItsAlgorithmNeeds = (): void => {
   expectTypeOf<{ readonly name: string }>().not.toExtend<RateLimiter.Options>()
   expectTypeOf<"wait">().not.toExtend<NonNullable<RateLimiter.Options["onLimit"]>>()
   expectTypeOf<"forget">().not.toExtend<NonNullable<RateLimiter.KeyedOptions["whenFull"]>>()
+}
+
+export const theStoreIsEffects = (): void => {
+  expectTypeOf(rateLimiterStore.layer()).toEqualTypeOf<
+    Layer.Layer<EffectRateLimiter.RateLimiterStore, InvalidOption>
+  >()
+  expectTypeOf(rateLimiterStore.make()).toEqualTypeOf<
+    Effect.Effect<EffectRateLimiter.RateLimiterStore["Service"], InvalidOption>
+  >()
 }
