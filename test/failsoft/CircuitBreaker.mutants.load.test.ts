@@ -166,13 +166,13 @@ const shell: ReadonlyArray<Mutant> = [
   {
     bug: "a reset tells of no rejections",
     replace:
-      "Effect.andThen(tellReaders(shell, event), tellUntold(shell, fiber))\n    })\n  )\n\n/** The override in force",
-    by: "tellReaders(shell, event)\n    })\n  )\n\n/** The override in force"
+      "Effect.andThen(tellReaders(shell, fiber, event), tellUntold(shell, fiber))\n    })\n  )\n\n/** The override in force",
+    by: "tellReaders(shell, fiber, event)\n    })\n  )\n\n/** The override in force"
   },
   {
     bug: "a reset is not streamed",
-    replace: "tellReaders(shell, event), tellUntold",
-    by: "tell(shell, event), tellUntold"
+    replace: "tellReaders(shell, fiber, event), tellUntold",
+    by: "tell(shell, fiber, event), tellUntold"
   },
   {
     bug: "the end of an override to open tells of no rejections",
@@ -241,8 +241,8 @@ const tell: ReadonlyArray<Mutant> = [
   { bug: "rejections are told again and again", replace: "shell.rejections.untold = 0", by: "" },
   {
     bug: "closing tells of no rejections",
-    replace: "Effect.andThen(tellReaders(shell, event), tellUntold(shell, fiber))",
-    by: "tellReaders(shell, event)"
+    replace: "Effect.andThen(tellReaders(shell, fiber, event), tellUntold(shell, fiber))",
+    by: "tellReaders(shell, fiber, event)"
   },
   {
     bug: "a transition is streamed twice",
@@ -251,7 +251,7 @@ const tell: ReadonlyArray<Mutant> = [
   },
   {
     bug: "half-open is not told",
-    replace: `case "half_open":\n      return tellReaders(shell, event)`,
+    replace: `case "half_open":\n      return tellReaders(shell, fiber, event)`,
     by: `case "half_open":\n      return Effect.void`
   },
   { bug: "no prober is started", replace: ", shell.startProber?.(cell, transition.generation)", by: "" }

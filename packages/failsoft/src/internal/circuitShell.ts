@@ -142,7 +142,7 @@ const end = (cell: Cell, override: Override): Effect.Effect<void> =>
       if (cell.override !== override) return Effect.void
       cell.override = undefined
       const { shell } = cell
-      const ended = tell(shell, {
+      const ended = tell(shell, fiber, {
         _tag: "OverrideEnded",
         policy: shell.name,
         ...keyOf(cell),
@@ -164,7 +164,7 @@ export const override = (
 ): Effect.Effect<void> => {
   cell.override = { mode, reason, untilMillis: monotonicMillis(fiber) + ttlMillis, wouldHaveRejected: 0 }
   cell.rejection = undefined
-  return tell(cell.shell, {
+  return tell(cell.shell, fiber, {
     _tag: "CircuitOverridden",
     policy: cell.shell.name,
     ...keyOf(cell),
@@ -192,7 +192,7 @@ export const reset = (cell: Cell): Effect.Effect<void> =>
       }
       const atMillis = wallMillis(fiber)
       const event = { _tag: "CircuitReset", policy: shell.name, ...keyOf(cell), atMillis } as const
-      return Effect.andThen(tellReaders(shell, event), tellUntold(shell, fiber))
+      return Effect.andThen(tellReaders(shell, fiber, event), tellUntold(shell, fiber))
     })
   )
 

@@ -1,4 +1,5 @@
 /** What one breaker keeps, and how it tells of what becomes of it. */
+import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
@@ -186,14 +187,17 @@ export const tellUntold = (shell: Shell, fiber: Fiber.Fiber<unknown, unknown>): 
  * Takes note of an event in the moment of the change that it tells of; the result is the step that tells it.
  *
  * A fiber may have to wait between the two while others change the circuit further. So one fiber tells at a time, and
- * tells all there is: else those who listen could hear last of what was not last.
+ * tells all there is: else those who listen could hear last of what was not last. It tells each event as the fiber that
+ * made the change would, with its loggers and annotations.
  */
 export const tell = (
   { emit, outbox }: Shell,
+  { context }: Fiber.Fiber<unknown, unknown>,
   event: CircuitEvent.Transition | CircuitEvent.Intervention,
   more: Effect.Effect<unknown> = Effect.void
 ): Effect.Effect<void> => {
-  outbox.steps.push(Effect.andThen(more, emit(event)))
+  const step = Effect.andThen(more, emit(event))
+  outbox.steps.push(Effect.updateContext(step, (_: Context.Context<never>) => context))
   const next = (): Effect.Effect<void> => {
     const step = outbox.steps.shift()
     outbox.isBeingTold = step !== undefined
@@ -208,9 +212,10 @@ export const tell = (
  */
 export const tellReaders = (
   shell: Shell,
+  fiber: Fiber.Fiber<unknown, unknown>,
   event: CircuitEvent.Transition,
   more: Effect.Effect<unknown> = Effect.void
-): Effect.Effect<void> => tell(shell, event, Effect.andThen(PubSub.publish(shell.hub, [event]), more))
+): Effect.Effect<void> => tell(shell, fiber, event, Effect.andThen(PubSub.publish(shell.hub, [event]), more))
 
 /** Takes note of a transition; the result is the step that tells of it. */
 export const announce = (
@@ -224,12 +229,12 @@ export const announce = (
   Spans.transition(fiber, shell.name, transition.from, transition.to)
   switch (transition.to) {
     case "open":
-      return tellReaders(shell, event, shell.startProber?.(cell, transition.generation))
+      return tellReaders(shell, fiber, event, shell.startProber?.(cell, transition.generation))
     case "half_open":
-      return tellReaders(shell, event)
+      return tellReaders(shell, fiber, event)
     case "closed":
       cell.rejection = undefined
-      return Effect.andThen(tellReaders(shell, event), tellUntold(shell, fiber))
+      return Effect.andThen(tellReaders(shell, fiber, event), tellUntold(shell, fiber))
   }
 }
 
