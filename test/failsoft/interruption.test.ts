@@ -208,6 +208,59 @@ describe("a retry with a budget", () => {
   })
 })
 
+describe("a hedge", () => {
+  const sleeping = (millis: number) => (millis === 0 ? Effect.void : Effect.sleep(millis))
+  const answering = (millis: number) => Effect.as(sleeping(millis), "answer")
+  const failing = (millis: number) => Effect.andThen(sleeping(millis), Effect.fail("refused"))
+
+  it.each([
+    ["nobody hedges", "1 millis", [answering(0)]],
+    ["the first attempt wins", "10 millis", [answering(15), answering(50)]],
+    ["the second attempt wins", "10 millis", [answering(50), answering(5)]],
+    ["the second attempt wins at once", "10 millis", [answering(50), answering(0)]],
+    ["both fail", "10 millis", [failing(15), failing(2)]],
+    ["all start at once", 0, [answering(50), failing(0), answering(20)]],
+    ["the budget is spent", "10 millis", [answering(60), answering(50), answering(45), answering(1)]]
+  ] as const)(
+    "leaves no attempt and no token behind when %s, wherever it is interrupted",
+    (_, delay, script) => {
+      const hedged = new Set<number>()
+      const interrupted = interruptEverywhere((world) => {
+        let begun = 0
+        let ended = 0
+        const budget = world.value(failsoft.RetryBudget.make({ name: "search", ratio: 0, minPerSecond: 2 }))
+        const hedge = world.value(failsoft.Hedge.make({ name: "search", delay, hedges: 3, budget }))
+        const attempt = Effect.suspend(() => {
+          let hasBegun = false
+          const call = Effect.suspend((): Effect.Effect<string, string> => {
+            hasBegun = true
+            return script[begun++] ?? Effect.never
+          })
+          const end = Effect.sync(() => {
+            if (hasBegun) ended++
+          })
+          return Effect.ensuring(call, end)
+        })
+        return {
+          program: hedge.executeWith(attempt, { idempotent: true, mayHedge: Effect.sync(() => true) }),
+          verify: (exit) => {
+            expect(world.isIdle).toBe(true)
+            expect(ended).toBe(begun)
+            const { hedges } = world.value(hedge.snapshot)
+            const { refunded, withdrawn } = world.value(budget.snapshot)
+            expect(withdrawn - refunded).toBe(hedges)
+            expect(hedges).toBeLessThanOrEqual(2)
+            expect(Exit.hasInterrupts(exit) || begun > 0).toBe(true)
+            hedged.add(hedges)
+          }
+        }
+      })
+      expect(interrupted).toBeGreaterThan(script.length * 3)
+      expect(hedged.size).toBe(Math.min(script.length, 3))
+    }
+  )
+})
+
 describe("the deadline", () => {
   it("leaves no timer, wherever the attempt is interrupted", () => {
     const interrupted = interruptEverywhere((world) => ({

@@ -7,6 +7,7 @@ import {
   CircuitBreaker,
   Deadline,
   Fallback,
+  Hedge,
   type InvalidOption,
   Policies,
   Policy,
@@ -36,6 +37,8 @@ class BulkheadKey extends Context.Service<BulkheadKey, Bulkhead.Bulkhead>()("typ
 class KeyedBulkheadKey extends Context.Service<KeyedBulkheadKey, Bulkhead.KeyedBulkhead>()(
   "types/KeyedBulkheadKey"
 ) {}
+
+class HedgeKey extends Context.Service<HedgeKey, Hedge.Hedge>()("types/HedgeKey") {}
 
 class RetryKey extends Context.Service<RetryKey, Retry.Retry>()("types/RetryKey") {}
 
@@ -120,6 +123,27 @@ export const whatALimiterTellsNeverFails = (): void => {
   expectTypeOf(limiter.refund(2)).toEqualTypeOf<Effect.Effect<void>>()
   expectTypeOf(limiter.snapshot).toEqualTypeOf<Effect.Effect<RateLimiter.Snapshot>>()
   expectTypeOf(keyed.snapshot).toEqualTypeOf<Effect.Effect<RateLimiter.Snapshot>>()
+}
+
+export const aHedgeAddsNothing = (hedge: Hedge.Hedge, idempotent: boolean): void => {
+  expectTypeOf(call.pipe(Hedge.withHedge(hedge, { idempotent }))).toEqualTypeOf<typeof call>()
+  expectTypeOf(Hedge.withHedge(call, hedge, { idempotent: true })).toEqualTypeOf<typeof call>()
+  expectTypeOf(hedge.executeWith(call, { idempotent: true })).toEqualTypeOf<typeof call>()
+}
+
+export const aVariantForFurtherAttemptsAddsWhatItIs = (
+  hedge: Hedge.Hedge,
+  hedged: Effect.Effect<string, "full", BreakerKey>
+): void => {
+  type Either = Effect.Effect<number | string, NotFound | "full", Database | BreakerKey>
+  expectTypeOf(hedge.executeWith(call, { idempotent: true, hedged })).toEqualTypeOf<Either>()
+  expectTypeOf(call.pipe(Hedge.withHedge(hedge, { idempotent: true, hedged }))).toEqualTypeOf<Either>()
+}
+
+export const aCallHasToSayWhetherItIsIdempotent = (): void => {
+  expectTypeOf<{ readonly mayHedge: Effect.Effect<boolean> }>().not.toExtend<Hedge.CallOptions>()
+  expectTypeOf<{ readonly idempotent: boolean }>().toExtend<Hedge.CallOptions>()
+  expectTypeOf<Hedge.Hedge>().not.toHaveProperty("execute")
 }
 
 export const aDeadlineAddsNothing = (): void => {
@@ -211,6 +235,7 @@ export const makingFailsWithAnInvalidOptionAlone = (): void => {
   expectTypeOf(RateLimiter.makeKeyed({ name: "billing", algorithm })).toEqualTypeOf<
     Effect.Effect<RateLimiter.KeyedRateLimiter, InvalidOption, Scope.Scope>
   >()
+  expectTypeOf(Hedge.make({ name: "billing" })).toEqualTypeOf<Effect.Effect<Hedge.Hedge, InvalidOption>>()
   expectTypeOf(Policy.make("billing", {})).toEqualTypeOf<
     Effect.Effect<Policy.Policy, InvalidOption, Scope.Scope>
   >()
@@ -257,6 +282,12 @@ export const aLayerProvidesItsKeyAndNeedsNoScope = (): void => {
   >()
   expectTypeOf(RetryBudget.layerConfig(BudgetKey, "billing", "billing")).toEqualTypeOf<
     Layer.Layer<BudgetKey, InvalidOption | Config.ConfigError>
+  >()
+  expectTypeOf(Hedge.layer(HedgeKey, { name: "billing" })).toEqualTypeOf<
+    Layer.Layer<HedgeKey, InvalidOption>
+  >()
+  expectTypeOf(Hedge.layerConfig(HedgeKey, "billing", "billing")).toEqualTypeOf<
+    Layer.Layer<HedgeKey, InvalidOption | Config.ConfigError>
   >()
   expectTypeOf(Policy.layer(Key, "billing", {})).toEqualTypeOf<Layer.Layer<Key, InvalidOption>>()
   expectTypeOf(Policy.layerConfig(Key, "billing")).toEqualTypeOf<

@@ -30,6 +30,7 @@ import * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import { monotonicMillis } from "./internal/clock.ts"
+import { forkFrom, started } from "./internal/started.ts"
 import { ServiceUnavailable, UnavailableReason } from "./ServiceUnavailable.ts"
 
 /** The moment, in monotonic milliseconds of the fiber's clock, or `undefined` where there is no deadline. */
@@ -120,8 +121,7 @@ export const attemptTimeout: {
 /**
  * What `Effect.timeoutOrElse` does, for a third of its cost where the attempt ends at once.
  *
- * The attempt runs in a fiber of its own, since a fiber can only be interrupted as a whole. All is set up in the one step
- * that also registers what interruption has to end, so no interruption can come in between.
+ * The attempt runs in a fiber of its own, since a fiber can only be interrupted as a whole.
  */
 const endWithin = <A, E, R>(
   fiber: Fiber.Fiber<unknown, unknown>,
@@ -129,12 +129,11 @@ const endWithin = <A, E, R>(
   millis: number,
   expire: (afterMillis: number) => Effect.Effect<never, ServiceUnavailable>
 ): Effect.Effect<A, E | ServiceUnavailable, R> =>
-  Effect.callback<A, E | ServiceUnavailable, R>((resume) => {
-    const start = Effect.runForkWith(fiber.context as Context.Context<R>)
-    const attempt = start(self)
-    const exit = attempt.pollUnsafe()
-    if (exit !== undefined) return resume(exit)
-    const timer = start(Effect.flatMap(Effect.sleep(Duration.millis(millis)), () => expire(millis)))
+  started<A, E, R, never, ServiceUnavailable>(fiber, self, (attempt, resume) => {
+    const timer = forkFrom(
+      fiber,
+      Effect.flatMap(Effect.sleep(Duration.millis(millis)), () => expire(millis))
+    )
     const stopListening = timer.addObserver((expired) =>
       resume(Effect.andThen(Fiber.interrupt(attempt), expired))
     )

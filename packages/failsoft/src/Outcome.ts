@@ -16,6 +16,7 @@
  * ```
  */
 import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import type * as Exit from "effect/Exit"
 import {
@@ -123,3 +124,17 @@ export const retryAfterOf = (error: unknown): Duration.Duration | undefined =>
   Duration.isDuration(error.retryAfter)
     ? error.retryAfter
     : undefined
+
+/** Marks the interruption of an attempt that lost to another one: what the cause of its exit is annotated with. */
+export const Superseded: Context.Reference<boolean> = Context.Reference("failsoft/Outcome/Superseded", {
+  defaultValue: () => false
+})
+
+/**
+ * Whether an attempt was interrupted because a `Hedge` had its answer from another one. Its outcome is `Ignored`, as that of
+ * any interruption; how long it had taken by then may still say something.
+ */
+export const isSuperseded = (exit: Exit.Exit<unknown, unknown>): boolean =>
+  exit._tag === "Failure" &&
+  Cause.hasInterruptsOnly(exit.cause) &&
+  exit.cause.reasons.some((reason) => Context.get(Cause.reasonAnnotations(reason), Superseded))

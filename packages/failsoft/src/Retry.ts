@@ -30,7 +30,6 @@
  * await Effect.runPromise(program) // => "ok"
  * ```
  */
-import * as Cause from "effect/Cause"
 import * as Config from "effect/Config"
 import type * as ConfigProvider from "effect/ConfigProvider"
 import type * as Context from "effect/Context"
@@ -46,12 +45,13 @@ import type { InvalidOption } from "./InvalidOption.ts"
 import { wallMillis } from "./internal/clock.ts"
 import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct, ConfigWord } from "./internal/config.ts"
 import * as options from "./internal/options.ts"
-import { paid } from "./internal/paid.ts"
+import { credited, paid } from "./internal/paid.ts"
+import { isTimeout } from "./internal/timeouts.ts"
 import { type Exponential, type StartWaits, waitsOf } from "./internal/waits.ts"
 import * as Metrics from "./Metrics.ts"
 import * as Outcome from "./Outcome.ts"
 import * as PolicyEvent from "./PolicyEvent.ts"
-import type { After, RetryBudget } from "./RetryBudget.ts"
+import type { RetryBudget } from "./RetryBudget.ts"
 import {
   Ambiguous,
   errorName,
@@ -259,18 +259,11 @@ const execute = <A, E, R>(
 ): Effect.Effect<A, E | ServiceUnavailable, R> => {
   const attempts = attempt({ shell, self, call }, 1, shell.startWaits)
   const { budget, counts, countsFirst } = shell
-  const paidFor =
-    budget === undefined || budget.credit === "request"
-      ? attempts
-      : Effect.map(attempts, (value) => {
-          budget.depositUnsafe()
-          return value
-        })
-  if (!countsFirst && budget?.credit !== "request") return paidFor
+  const credits = budget === undefined ? attempts : credited(budget, attempts)
+  if (!countsFirst) return credits
   return Effect.suspend(() => {
-    if (countsFirst) counts.first++
-    if (budget?.credit === "request") budget.depositUnsafe()
-    return paidFor
+    counts.first++
+    return credits
   })
 }
 
@@ -338,13 +331,14 @@ const afterFailure = <A, E, R>(
     })
     return shell.budget === undefined
       ? Effect.andThen(pause, again)
-      : paid(shell.budget, afterOf(error), pause, again, giveUp(shell, number, error, "budget"))
+      : paid(
+          shell.budget,
+          isTimeout(error) ? "timeout" : "failure",
+          pause,
+          again,
+          giveUp(shell, number, error, "budget")
+        )
   })
-
-const afterOf = (error: unknown): After =>
-  Cause.isTimeoutError(error) || (error instanceof ServiceUnavailable && error.reason._tag === "TimedOut")
-    ? "timeout"
-    : "failure"
 
 /** How long to wait before the next attempt, or why there is none. */
 const waitMillisOf = <A, E, R>(

@@ -1,4 +1,4 @@
-/** An attempt that is paid for from a budget. */
+/** What goes through a budget: calls that are credited, and attempts that are paid for. */
 import * as Effect from "effect/Effect"
 
 /** As much of a `RetryBudget` as an attempt needs; `After` is what the attempt follows. */
@@ -6,6 +6,21 @@ interface Budget<After> {
   readonly withdraw: (after: After) => Effect.Effect<boolean>
   readonly refund: (after: After) => Effect.Effect<void>
 }
+
+/** Credits a call: when it has succeeded, or when it begins. */
+export const credited = <A, E, R>(
+  budget: { readonly credit: "success" | "request"; readonly depositUnsafe: () => void },
+  call: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
+  budget.credit === "success"
+    ? Effect.map(call, (value) => {
+        budget.depositUnsafe()
+        return value
+      })
+    : Effect.suspend(() => {
+        budget.depositUnsafe()
+        return call
+      })
 
 /**
  * Pays for an attempt before the wait for it, so that nobody sleeps towards a refusal and no token is promised twice. Where

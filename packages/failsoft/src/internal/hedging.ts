@@ -1,0 +1,152 @@
+/**
+ * The race of a call that did not end at once with the attempts that are made beside it.
+ *
+ * Everything here happens when something ends: an attempt, the wait for the next one, or the patience of the caller. Each is one
+ * step without an effect in between, so they cannot get in each other's way.
+ */
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Outcome from "../Outcome.ts"
+import type { Quantile } from "../state/Quantile.ts"
+import { monotonicMillis } from "./clock.ts"
+import { forkFrom, type Resume } from "./started.ts"
+import { isTimeout } from "./timeouts.ts"
+
+/** What the calls of one hedge came to. */
+export interface Counts {
+  calls: number
+  hedges: number
+  won: number
+  refused: number
+}
+
+/** How a call is hedged. */
+export interface Plan<A, E, R> {
+  /** A further attempt. */
+  readonly again: Effect.Effect<A, E, R>
+  /** Further attempts at most. */
+  readonly hedges: number
+  /** The wait before each of them; infinite where there is none. */
+  readonly delayMillis: number
+  readonly mayHedge: Effect.Effect<boolean>
+  readonly budget:
+    | { readonly withdraw: () => Effect.Effect<boolean>; readonly refund: () => Effect.Effect<void> }
+    | undefined
+  /** What the time of the first attempt is told. */
+  readonly latencies: Quantile | undefined
+  readonly counts: Counts
+}
+
+/** One call on its way. */
+interface Race<A, E, R> {
+  readonly plan: Plan<A, E, R>
+  readonly caller: Fiber.Fiber<unknown, unknown>
+  readonly first: Fiber.Fiber<A, E>
+  readonly startedAtMillis: number
+  readonly running: Set<Fiber.Fiber<A, E>>
+  timer: Fiber.Fiber<void> | undefined
+  /** Whether its caller has its answer, or has stopped waiting for one. */
+  isOver: boolean
+  readonly resume: Resume<A, E>
+}
+
+/** Answers with the first success, or with the failure of the last attempt. Returns what an interrupted caller has to do. */
+export const race = <A, E, R>(
+  caller: Fiber.Fiber<unknown, unknown>,
+  attempt: Fiber.Fiber<A, E>,
+  plan: Plan<A, E, R>,
+  resume: Resume<A, E>
+): Effect.Effect<void> => {
+  const race: Race<A, E, R> = {
+    plan,
+    caller,
+    first: attempt,
+    startedAtMillis: plan.latencies === undefined ? 0 : monotonicMillis(caller),
+    running: new Set(),
+    timer: undefined,
+    isOver: false,
+    resume
+  }
+  watch(race, attempt)
+  if (plan.delayMillis !== Number.POSITIVE_INFINITY) {
+    race.timer = forkFrom(caller, hedgeInTurn(race, plan.hedges))
+  }
+  return Effect.suspend(() => (race.isOver ? Effect.void : giveUp(race)))
+}
+
+const watch = <A, E, R>(race: Race<A, E, R>, attempt: Fiber.Fiber<A, E>): void => {
+  // What it did at once may have ended the race.
+  if (race.isOver) {
+    attempt.interruptUnsafe(race.caller.id, superseded)
+    return
+  }
+  race.running.add(attempt)
+  attempt.addObserver((exit) => {
+    race.running.delete(attempt)
+    if (race.isOver) return
+    if (attempt === race.first) tellEnd(race, exit)
+    if (Exit.isSuccess(exit) || race.running.size === 0) settle(race, attempt, exit)
+  })
+}
+
+const hedgeInTurn = <A, E, R>(race: Race<A, E, R>, left: number): Effect.Effect<void> => {
+  const { delayMillis } = race.plan
+  const next = Effect.suspend(() => {
+    if (race.isOver) return Effect.void
+    return left === 1 ? hedge(race) : Effect.andThen(hedge(race), hedgeInTurn(race, left - 1))
+  })
+  return delayMillis === 0 ? next : Effect.andThen(Effect.sleep(Duration.millis(delayMillis)), next)
+}
+
+const hedge = <A, E, R>(race: Race<A, E, R>): Effect.Effect<void> => {
+  const { again, budget, counts, mayHedge } = race.plan
+  const start = Effect.suspend(() => {
+    if (race.isOver) return budget === undefined ? Effect.void : budget.refund()
+    counts.hedges++
+    watch(race, forkFrom(race.caller, again))
+    return Effect.void
+  })
+  const refuse = Effect.sync(() => {
+    counts.refused++
+  })
+  // From the token to the attempt nothing may come between.
+  const paid = Effect.uninterruptible(
+    budget === undefined ? start : Effect.flatMap(budget.withdraw(), (isPaid) => (isPaid ? start : refuse))
+  )
+  return Effect.flatMap(mayHedge, (may) => (may ? paid : refuse))
+}
+
+/** The annotation that tells of a loser that it was one. */
+const superseded = Context.make(Outcome.Superseded, true)
+
+/** Ends the race: what still runs is interrupted, and nobody waits for it. */
+const settle = <A, E, R>(race: Race<A, E, R>, winner: Fiber.Fiber<A, E>, exit: Exit.Exit<A, E>): void => {
+  race.isOver = true
+  if (Exit.isSuccess(exit) && winner !== race.first) race.plan.counts.won++
+  if (race.running.has(race.first)) tellAtLeast(race)
+  race.timer?.interruptUnsafe(race.caller.id)
+  for (const loser of race.running) loser.interruptUnsafe(race.caller.id, superseded)
+  race.resume(exit)
+}
+
+/** The caller was interrupted: so are its attempts, and it waits for them, as it would for a call that is not hedged. */
+const giveUp = <A, E, R>(race: Race<A, E, R>): Effect.Effect<void> => {
+  race.isOver = true
+  if (race.running.has(race.first)) tellAtLeast(race)
+  const { running, timer } = race
+  return Fiber.interruptAll(timer === undefined ? running : [timer, ...running])
+}
+
+const tellEnd = <A, E, R>(race: Race<A, E, R>, exit: Exit.Exit<A, E>): void => {
+  if (Exit.isSuccess(exit)) race.plan.latencies?.observe(monotonicMillis(race.caller) - race.startedAtMillis)
+  else if (exit.cause.reasons.some((reason) => Cause.isFailReason(reason) && isTimeout(reason.error))) {
+    tellAtLeast(race)
+  }
+}
+
+const tellAtLeast = <A, E, R>({ caller, plan, startedAtMillis }: Race<A, E, R>): void =>
+  plan.latencies?.observeAtLeast(monotonicMillis(caller) - startedAtMillis)
