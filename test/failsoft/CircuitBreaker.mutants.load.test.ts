@@ -120,18 +120,18 @@ const shell: ReadonlyArray<Mutant> = [
   },
   {
     bug: "the rules go on while the circuit is held open",
-    replace: `mode === "open" || mode === "closed" ? Outcome.ignored : outcome`,
-    by: `mode === "closed" ? Outcome.ignored : outcome`
+    replace: `const isHeld = mode === "open" || mode === "closed"`,
+    by: `const isHeld = mode === "closed"`
   },
   {
     bug: "the rules go on while the circuit is held closed",
-    replace: `mode === "open" || mode === "closed" ? Outcome.ignored : outcome`,
-    by: `mode === "open" ? Outcome.ignored : outcome`
+    replace: `const isHeld = mode === "open" || mode === "closed"`,
+    by: `const isHeld = mode === "open"`
   },
   {
     bug: "the rules stand still while the circuit is observed",
-    replace: `mode === "open" || mode === "closed" ? Outcome.ignored : outcome`,
-    by: `mode !== undefined ? Outcome.ignored : outcome`
+    replace: `const isHeld = mode === "open" || mode === "closed"`,
+    by: `const isHeld = mode !== undefined`
   },
   {
     bug: "the rules stand still until a call finds the override over",
@@ -140,8 +140,8 @@ const shell: ReadonlyArray<Mutant> = [
   },
   {
     bug: "a probe that ends while the circuit is held keeps its slot",
-    replace: "const told = mode ===",
-    by: `if (mode === "open" || mode === "closed") return undefined\n  const told = mode ===`
+    replace: "const told = isHeld",
+    by: "if (isHeld) return undefined\n  const told = isHeld"
   },
   {
     bug: "a reset starts no generation",

@@ -22,7 +22,7 @@ const layers = {
   ],
   shell: ["internal/*"],
   policies: [] as Array<string>, // every module that no other layer names
-  composition: ["PolicyConfig", "Policy", "Policies", "Degradable"],
+  composition: ["internal/policy/*", "PolicyConfig", "Policy", "Policies", "Degradable"],
   index: ["index"],
   interop: ["interop/*"]
 } satisfies Record<string, ReadonlyArray<string>>

@@ -175,6 +175,11 @@ export interface CircuitBreaker {
   ) => Effect.Effect<A, E | ServiceUnavailable, R>
   /** Whether a call would be rejected because the circuit is open and not due. Takes nothing, changes nothing. */
   readonly isOpen: Effect.Effect<boolean>
+  /**
+   * Rejects at once while the circuit is open and not due, as `execute` does; else runs the effect, and takes nothing.
+   * For what waits before it calls through the circuit, such as in a queue.
+   */
+  readonly gate: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | ServiceUnavailable, R>
   /** Answers a call that this circuit rejected in another way, and counts it. */
   readonly orElse: <B, E2, R2>(
     fallback: (error: ServiceUnavailable) => Effect.Effect<B, E2, R2>
@@ -233,6 +238,7 @@ export const make: <R = never>(
     execute: (self) => circuitShell.execute(cell, self, classifyByDefault),
     executeWith: (self, classify) => circuitShell.execute(cell, self, classify),
     isOpen: Effect.withFiber((fiber) => Effect.succeed(circuitShell.isOpen(cell, fiber))),
+    gate: (self) => circuitShell.gate(cell, self),
     orElse: (fallback) =>
       ServiceUnavailable.orElse((error) => {
         if (error.service === name && error.reason._tag === "CircuitOpen") shell.counters.fallback++
@@ -409,6 +415,7 @@ const switchedOff = (name: string): CircuitBreaker => ({
   execute: (self) => self,
   executeWith: (self) => self,
   isOpen: Effect.succeed(false),
+  gate: (self) => self,
   orElse: (fallback) => ServiceUnavailable.orElse(fallback),
   override: () => options.invalid(name, "enabled", false, "true, so that there is a circuit to override"),
   reset: Effect.void,

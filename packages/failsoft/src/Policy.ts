@@ -1,9 +1,10 @@
 /**
  * A policy composes what protects the calls to one dependency, in the one order that is right.
  *
- * Outermost first: deadline → retry → circuit breaker → attempt timeout → call. The deadline only says when the caller
- * stops caring. Each attempt passes the circuit by itself, so that an opening ends the attempts, and the timeout sits
- * inside the circuit, so that a hang is seen. Stages that the options do not name are absent, and cost nothing.
+ * Outermost first: deadline → retry → hedge → circuit gate → rate limiter → bulkhead → circuit breaker → attempt timeout →
+ * call. The deadline only says when the caller stops caring. Each attempt passes the circuit by itself, so that an opening
+ * ends the attempts, and the timeout sits inside the circuit, so that a hang is seen. The gate rejects at once what would
+ * else queue towards an open circuit. Stages that the options do not name are absent, and cost nothing.
  *
  * A policy counts its calls by what became of them, and how long they took: `Metrics.calls` says what each outcome means.
  *
@@ -12,6 +13,7 @@
  * - `execute` adds `ServiceUnavailable` to the errors of the call and leaves them otherwise as they are. Errors that
  *   were retried until the attempts ran out arrive as its `RetriesExhausted`.
  * - A retry stage retries every call of the policy. Give calls that must not run twice `retry: false`.
+ * - A hedge stage hedges only calls that say `idempotent: true`.
  *
  * **Example** (A dependency that is down)
  *
@@ -37,21 +39,25 @@
 import * as Config from "effect/Config"
 import type * as ConfigProvider from "effect/ConfigProvider"
 import type * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
-import { dual, identity } from "effect/Function"
+import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import * as Bulkhead from "./Bulkhead.ts"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
-import * as Deadline from "./Deadline.ts"
+import * as Hedge from "./Hedge.ts"
 import type { InvalidOption } from "./InvalidOption.ts"
 import * as meters from "./internal/meter.ts"
 import * as options from "./internal/options.ts"
-import * as Metrics from "./Metrics.ts"
+import { describe } from "./internal/policy/describe.ts"
+import * as pipeline from "./internal/policy/stages.ts"
 import type * as Outcome from "./Outcome.ts"
 import { PolicyConfig } from "./PolicyConfig.ts"
+import * as RateLimiter from "./RateLimiter.ts"
 import * as Retry from "./Retry.ts"
+import * as RetryBudget from "./RetryBudget.ts"
 import { ServiceUnavailable } from "./ServiceUnavailable.ts"
 
 /** The stages of a policy. A stage that is not named is absent. */
@@ -61,6 +67,11 @@ export interface Options<R = never> {
   /** The longest that one attempt may take. Never longer than `deadline`, which takes its place when it is left out. */
   readonly attemptTimeout?: Duration.Input | undefined
   readonly retry?: Omit<Retry.Options, "name"> | undefined
+  /** What retry and hedge are paid from: a budget that others share, or options for one of its own. */
+  readonly retryBudget?: RetryBudget.RetryBudget | Omit<RetryBudget.Options, "name"> | undefined
+  readonly hedge?: Omit<Hedge.Options, "name"> | undefined
+  readonly rateLimiter?: Omit<RateLimiter.Options, "name"> | undefined
+  readonly bulkhead?: Omit<Bulkhead.Options, "name"> | undefined
   readonly breaker?: Omit<CircuitBreaker.Options<R>, "name"> | undefined
   /** `false` switches the whole policy off: calls run as if it were not there. Default: `true`. */
   readonly enabled?: boolean | undefined
@@ -74,6 +85,12 @@ export interface CallOptions<A, E> {
   readonly isTransient?: ((error: E) => boolean) | undefined
   /** `false` for a call that must not run twice: it is tried once and keeps its own error. Default: `true`. */
   readonly retry?: boolean | undefined
+  /** `true` for a call that may run twice at once: only such a call is hedged. Default: `false`. */
+  readonly idempotent?: boolean | undefined
+  /** The level in the bulkhead's queue, see `Bulkhead.CallOptions`. Default: 0, the lowest. */
+  readonly priority?: number | undefined
+  /** What it takes from the rate limiter. Default: 1. */
+  readonly cost?: number | undefined
 }
 
 /** What protects the calls to one dependency. */
@@ -93,7 +110,33 @@ export interface Policy {
   readonly orElse: CircuitBreaker.CircuitBreaker["orElse"]
   /** The circuit, if the policy has one. */
   readonly breaker: CircuitBreaker.CircuitBreaker | undefined
+  /** The bulkhead, if the policy has one. */
+  readonly bulkhead: Bulkhead.Bulkhead | undefined
+  /** The rate limiter, if the policy has one. */
+  readonly rateLimiter: RateLimiter.RateLimiter | undefined
+  /** The budget of retry and hedge, if the policy has one. */
+  readonly retryBudget: RetryBudget.RetryBudget | undefined
+  /** The stages, outermost first, with the options that were given. For people, and for tests of a configuration. */
+  readonly describe: Effect.Effect<ReadonlyArray<StageDescription>>
 }
+
+/** A stage of a policy, and the options that it was given, as text. */
+export interface StageDescription {
+  readonly stage: Stage
+  /** By name, such as `halfOpen.probes`. Defaults that were left alone are not here. */
+  readonly options: Readonly<Record<string, string>>
+}
+
+/** What a call passes on its way, outermost first. */
+export type Stage =
+  | "deadline"
+  | "retry"
+  | "hedge"
+  | "circuit gate"
+  | "rate limiter"
+  | "bulkhead"
+  | "circuit breaker"
+  | "attempt timeout"
 
 /**
  * Makes a policy that lives as long as the scope. `name` names it, and the service it guards, in errors, logs and
@@ -109,42 +152,17 @@ export const make: <R = never>(
   given: Options<R>
 ) {
   yield* options.name("name", name)
-  const isOff = given.enabled === false
-  const switchedOff = isOff ? { enabled: false } : {}
-  const deadline =
-    given.deadline === undefined ? undefined : yield* options.millis(name, "deadline", given.deadline)
-  const attemptTimeout =
-    given.attemptTimeout === undefined
-      ? deadline
-      : Math.min(
-          yield* options.millis(name, "attemptTimeout", given.attemptTimeout),
-          deadline ?? Number.POSITIVE_INFINITY
-        )
-  const breaker =
-    given.breaker === undefined
-      ? undefined
-      : yield* part("breaker", CircuitBreaker.make({ ...given.breaker, ...switchedOff, name }))
-  const retry =
-    given.retry === undefined
-      ? undefined
-      : yield* part("retry", Retry.make({ ...given.retry, ...switchedOff, name }))
-  const meter = isOff ? undefined : yield* meters.make(name)
-  const stages: Stages = {
-    meter,
-    classify: given.breaker?.classify,
-    retry,
-    breaker,
-    within: deadline === undefined || isOff ? identity : Deadline.within(Duration.millis(deadline)),
-    attempt:
-      attemptTimeout === undefined || isOff
-        ? identity
-        : Deadline.attemptTimeout(name, Duration.millis(attemptTimeout))
-  }
+  const stages = yield* pipeline.make(name, given)
+  const { breaker, bulkhead, meter, rateLimiter, retryBudget } = stages
   return {
     name,
     breaker,
-    execute: (self) => execute(stages, self, {}),
-    executeWith: (self, call) => execute(stages, self, call),
+    bulkhead,
+    rateLimiter,
+    retryBudget,
+    describe: Effect.sync(() => describe(given)),
+    execute: (self) => pipeline.execute(stages, self, {}),
+    executeWith: (self, call) => pipeline.execute(stages, self, call),
     orElse: (fallback) => {
       const answer = meter === undefined ? fallback : meters.answering(meter, fallback)
       return breaker === undefined ? ServiceUnavailable.orElse(answer) : breaker.orElse(answer)
@@ -164,8 +182,12 @@ export const fromConfig = (config: PolicyConfig): Options => ({
   enabled: config.enabled,
   deadline: config.deadline,
   attemptTimeout: config.attemptTimeout,
-  retry: config.retry === undefined ? undefined : Retry.fromConfig(config.retry),
-  breaker: config.breaker === undefined ? undefined : CircuitBreaker.fromConfig(config.breaker)
+  retry: config.retry && Retry.fromConfig(config.retry),
+  retryBudget: config.retryBudget && RetryBudget.fromConfig(config.retryBudget),
+  hedge: config.hedge && Hedge.fromConfig(config.hedge),
+  rateLimiter: config.rateLimiter && RateLimiter.fromConfig(config.rateLimiter),
+  bulkhead: config.bulkhead && Bulkhead.fromConfig(config.bulkhead),
+  breaker: config.breaker && CircuitBreaker.fromConfig(config.breaker)
 })
 
 /**
@@ -206,55 +228,3 @@ export const withPolicy: {
     call?: CallOptions<A, E>
   ): Effect.Effect<A, E | ServiceUnavailable, R> => policy.executeWith(self, call ?? {})
 )
-
-/** Makes a stage, which leaves it to the policy to count calls. */
-const part = <A, R>(
-  stage: string,
-  made: Effect.Effect<A, InvalidOption, R>
-): Effect.Effect<A, InvalidOption, R> =>
-  Effect.provideService(options.ofStage(stage)(made), Metrics.CountedAround, meters.counted)
-
-interface Stages {
-  readonly meter: meters.Meter | undefined
-  /** What the ends of calls mean, unless a call says otherwise. */
-  readonly classify: CircuitBreaker.Options["classify"]
-  readonly retry: Retry.Retry | undefined
-  readonly breaker: CircuitBreaker.CircuitBreaker | undefined
-  readonly within: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
-  readonly attempt: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | ServiceUnavailable, R>
-}
-
-const execute = <A, E, R>(
-  stages: Stages,
-  self: Effect.Effect<A, E, R>,
-  call: CallOptions<A, E>
-): Effect.Effect<A, E | ServiceUnavailable, R> => {
-  const { meter } = stages
-  const staged = stages.within(tried(stages, self, call))
-  return meter === undefined ? staged : meters.measure(meter, staged, call.classify ?? stages.classify)
-}
-
-const tried = <A, E, R>(
-  { attempt, breaker, retry }: Stages,
-  self: Effect.Effect<A, E, R>,
-  call: CallOptions<A, E>
-): Effect.Effect<A, E | ServiceUnavailable, R> => {
-  const timed = attempt(self)
-  const guarded =
-    breaker === undefined
-      ? timed
-      : call.classify === undefined
-        ? breaker.execute(timed)
-        : breaker.executeWith(timed, call.classify)
-  if (retry === undefined || call.retry === false) return guarded
-  return retry.executeWith(guarded, {
-    stopWhen: breaker?.isOpen,
-    isTransient: isTransientOf(call.isTransient)
-  })
-}
-
-/** The retry judges what policies fail with by itself, so only the call's own errors get here. */
-const isTransientOf = <E>(
-  isTransient: ((error: E) => boolean) | undefined
-): ((error: E | ServiceUnavailable) => boolean) | undefined =>
-  isTransient && ((error) => !(error instanceof ServiceUnavailable) && isTransient(error))

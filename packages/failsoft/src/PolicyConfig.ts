@@ -21,21 +21,30 @@
  * ```
  */
 import * as Schema from "effect/Schema"
+import * as Bulkhead from "./Bulkhead.ts"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
+import * as Hedge from "./Hedge.ts"
 import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct } from "./internal/config.ts"
+import * as RateLimiter from "./RateLimiter.ts"
 import * as Retry from "./Retry.ts"
+import * as RetryBudget from "./RetryBudget.ts"
 
 export { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct }
 
 /**
- * The stages of a policy: `deadline`, `attemptTimeout`, `retry` (see `Retry.ConfigSchema`) and `breaker` (see
- * `CircuitBreaker.ConfigSchema`); `enabled: false` switches the whole policy off.
+ * The stages of a policy: `deadline`, `attemptTimeout`, and `retry`, `retryBudget`, `hedge`, `rateLimiter`, `bulkhead` and
+ * `breaker`, each as the `ConfigSchema` of its module has it; `enabled: false` switches the whole policy off, and in a
+ * stage that stage.
  */
 export const PolicyConfig = ConfigStruct({
   enabled: Schema.optionalKey(ConfigBoolean),
   deadline: Schema.optionalKey(ConfigDuration),
   attemptTimeout: Schema.optionalKey(ConfigDuration),
   retry: Schema.optionalKey(Retry.ConfigSchema),
+  retryBudget: Schema.optionalKey(RetryBudget.ConfigSchema),
+  hedge: Schema.optionalKey(Hedge.ConfigSchema),
+  rateLimiter: Schema.optionalKey(RateLimiter.ConfigSchema),
+  bulkhead: Schema.optionalKey(Bulkhead.ConfigSchema),
   breaker: Schema.optionalKey(CircuitBreaker.ConfigSchema)
 })
 

@@ -108,6 +108,8 @@ export interface CallOptions {
    * number from 0, can never be admitted: it is rejected without a `retryAfter`.
    */
   readonly cost?: number | undefined
+  /** `false`: the call is let through at once or rejected, as a hedge should be, also where others wait. Default: `true`. */
+  readonly wait?: boolean | undefined
 }
 
 /** What a call would find. */
@@ -201,7 +203,7 @@ export const makeKeyed: (given: KeyedOptions) => Effect.Effect<KeyedRateLimiter,
     })
     return {
       name,
-      execute: (key) => (self) => (limiter === undefined ? self : limiter.execute(key, 1, self)),
+      execute: (key) => (self) => (limiter === undefined ? self : limiter.execute(key, 1, self, true)),
       of: (key) => limiterOf(given, limiter, key),
       snapshot: snapshotOf(given, limiter)
     }
@@ -339,9 +341,9 @@ const limiterOf = (given: Options, limiter: limiterShell.Limiter | undefined, ke
   }
   return {
     name,
-    execute: (self) => limiter.execute(key, 1, self),
-    executeWith: (self, { cost = 1 }) => limiter.execute(key, cost, self),
-    take: (cost = 1) => limiter.execute(key, cost, Effect.void),
+    execute: (self) => limiter.execute(key, 1, self, true),
+    executeWith: (self, { cost = 1, wait = true }) => limiter.execute(key, cost, self, wait),
+    take: (cost = 1) => limiter.execute(key, cost, Effect.void, true),
     peek: (cost = 1) => Effect.map(limiter.peek(key, cost), readingOf),
     refund: (cost = 1) => limiter.refund(key, cost),
     snapshot

@@ -111,7 +111,11 @@ const make = (name: string, state: State): Policy.Policy => {
     execute: (self) => execute(self, true),
     executeWith: (self, { retry }) => execute(self, retry !== false),
     orElse: (fallback) => ServiceUnavailable.orElse(fallback),
-    breaker: undefined
+    breaker: undefined,
+    bulkhead: undefined,
+    rateLimiter: undefined,
+    retryBudget: undefined,
+    describe: Effect.succeed([])
   }
   insides.set(policy, inside)
   return policy

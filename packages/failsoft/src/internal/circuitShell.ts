@@ -14,6 +14,7 @@ import * as Outcome from "../Outcome.ts"
 import type { ServiceUnavailable } from "../ServiceUnavailable.ts"
 import * as Spans from "../Spans.ts"
 import * as Circuit from "../state/Circuit.ts"
+import * as Superseded from "../state/Superseded.ts"
 import * as admission from "./admission.ts"
 import {
   announce,
@@ -235,13 +236,18 @@ const settle = <A, E>(
   const outcome = outcomeOf(exit, classify)
   count(cell, fiber, outcome)
   const circuit = Ref.getUnsafe(cell.state)
-  if (Circuit.isUnmoved(circuit, outcome)) return undefined
+  const lost = cell.shell.timesCalls && circuit._tag === "Closed" && Outcome.isSuperseded(exit)
+  if (!lost && Circuit.isUnmoved(circuit, outcome)) return undefined
   const nowMillis = monotonicMillis(fiber)
   // While the circuit is held open or closed by hand the rules stand still; a probe only gives its slot back.
   const mode = cell.override === undefined ? undefined : overrideAt(cell, nowMillis)?.mode
-  const told = mode === "open" || mode === "closed" ? Outcome.ignored : outcome
+  const isHeld = mode === "open" || mode === "closed"
+  const told = isHeld ? Outcome.ignored : outcome
   // At once and not by `Ref.modify`, whose step would cost every call that a window takes in more than the window does.
-  const [transition, next] = Circuit.settle(cell.shell.config, permit, told, nowMillis)(circuit)
+  const [transition, next] =
+    lost && !isHeld
+      ? Superseded.settle(cell.shell.config, permit, nowMillis)(circuit)
+      : Circuit.settle(cell.shell.config, permit, told, nowMillis)(circuit)
   if (next !== circuit) MutableRef.set(cell.state.ref, next)
   return transition === undefined ? undefined : announce(cell, fiber, transition)
 }
@@ -293,6 +299,25 @@ export const isOpen = (cell: Cell, fiber: Fiber.Fiber<unknown, unknown>): boolea
     ? Circuit.stateName(Ref.getUnsafe(cell.state), nowMillis) === "open"
     : override.mode === "open"
 }
+
+/** Runs what takes nothing of the circuit, unless the circuit is open and not due. */
+export const gate = <A, E, R>(
+  cell: Cell,
+  self: Effect.Effect<A, E, R>
+): Effect.Effect<A, E | ServiceUnavailable, R> =>
+  Effect.withFiber((fiber): Effect.Effect<A, E | ServiceUnavailable, R> => {
+    const circuit = Ref.getUnsafe(cell.state)
+    if (cell.override === undefined && circuit._tag === "Closed") return self
+    if (!isOpen(cell, fiber)) return self
+    const nowMillis = monotonicMillis(fiber)
+    const override = overrideAt(cell, nowMillis)
+    return reject(cell, fiber, nowMillis, {
+      _tag: "Rejected",
+      generation: override === undefined ? circuit.generation : -1,
+      retryAfterMillis:
+        override === undefined ? Circuit.dueInMillis(circuit, nowMillis) : override.untilMillis - nowMillis
+    })
+  })
 
 /** Time until the opening of that generation is due, or `undefined` when it is due or over. */
 export const dueInMillis = (

@@ -55,7 +55,8 @@ export interface Limiter {
   readonly execute: <A, E, R>(
     key: string,
     cost: number,
-    self: Effect.Effect<A, E, R>
+    self: Effect.Effect<A, E, R>,
+    mayWait: boolean
   ) => Effect.Effect<A, E | ServiceUnavailable, R>
   readonly peek: (key: string, cost: number) => Effect.Effect<Found>
   readonly refund: (key: string, cost: number) => Effect.Effect<void>
@@ -89,7 +90,7 @@ export const make = <Config, State>(settings: Settings<Config, State>): Limiter 
     lines: new Map()
   }
   return {
-    execute: (key, cost, self) => execute(shell, key, cost, self),
+    execute: (key, cost, self, mayWait) => execute(shell, key, cost, self, mayWait),
     peek: (key, cost) => peek(shell, key, cost),
     refund: (key, cost) => refund(shell, key, cost),
     counts: () => ({ ...shell.counters, rejected: shell.rejections.total, keys: shell.states.size }),
@@ -107,7 +108,8 @@ const execute = <Config, State, A, E, R>(
   shell: Shell<Config, State>,
   key: string,
   cost: number,
-  self: Effect.Effect<A, E, R>
+  self: Effect.Effect<A, E, R>,
+  mayWait: boolean
 ): Effect.Effect<A, E | ServiceUnavailable, R> =>
   Effect.withFiber((fiber) => {
     const now = nowMillis(shell, fiber)
@@ -115,7 +117,7 @@ const execute = <Config, State, A, E, R>(
     const before = held ?? shell.algorithm.initial
     const [decision, after] = shell.algorithm.take(shell.config, cost, now, 0)(before)
     if (decision._tag === "Rejected") {
-      return shell.maxWaiting === 0
+      return shell.maxWaiting === 0 || !mayWait
         ? rejections.reject(shell.rejections, fiber, now, decision.retryAfterMillis)
         : Effect.andThen(wait(shell, fiber, key, cost), self)
     }

@@ -218,7 +218,8 @@ const settleProbe = (
   ]
 }
 
-const open = (
+/** Opens a circuit that is not open, for a reason. */
+export const open = (
   config: CircuitConfig,
   circuit: Closed | HalfOpen,
   because: Because,

@@ -71,6 +71,18 @@ export const record = (
   }
 }
 
+/** Takes a call that lost to another attempt into the windows of slow calls, if it was slow: how it would have ended is unknown. */
+export const recordSuperseded = (
+  watches: ReadonlyArray<Watch>,
+  tookMillis: number,
+  nowMillis: number
+): void => {
+  for (const { rule, window } of watches) {
+    const isSlow = rule._tag === "SlowCallRate" && rule.slowerThanMillis <= tookMillis
+    if (isSlow) window.record(true, nowMillis)
+  }
+}
+
 /** The first rule that is met by `failures` in a row or by what the windows hold, the rows before the rates. */
 export const met = (
   trips: ReadonlyArray<Trip>,

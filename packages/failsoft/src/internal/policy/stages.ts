@@ -1,0 +1,195 @@
+/**
+ * The stages of a policy, and the one order in which a call passes them.
+ *
+ * The circuit is asked twice: a gate that takes nothing, so that no call queues towards an opening, and admission right before
+ * the attempt, so that calls which queued before an opening are rejected after it, and no queue holds a probe.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { identity } from "effect/Function"
+import type * as Scope from "effect/Scope"
+import * as Bulkhead from "../../Bulkhead.ts"
+import * as CircuitBreaker from "../../CircuitBreaker.ts"
+import * as Deadline from "../../Deadline.ts"
+import * as Hedge from "../../Hedge.ts"
+import type { InvalidOption } from "../../InvalidOption.ts"
+import * as Metrics from "../../Metrics.ts"
+import type { CallOptions, Options } from "../../Policy.ts"
+import * as RateLimiter from "../../RateLimiter.ts"
+import * as Retry from "../../Retry.ts"
+import * as RetryBudget from "../../RetryBudget.ts"
+import { ServiceUnavailable } from "../../ServiceUnavailable.ts"
+import * as meters from "../meter.ts"
+import * as options from "../options.ts"
+
+/** What one policy is made of. A stage that was not asked for is `undefined`. */
+export interface Stages {
+  readonly name: string
+  readonly meter: meters.Meter | undefined
+  /** What the ends of calls mean, unless a call says otherwise. */
+  readonly classify: CircuitBreaker.Options["classify"]
+  readonly retryBudget: RetryBudget.RetryBudget | undefined
+  readonly retry: Retry.Retry | undefined
+  readonly hedge: Hedge.Hedge | undefined
+  readonly rateLimiter: RateLimiter.RateLimiter | undefined
+  readonly bulkhead: Bulkhead.Bulkhead | undefined
+  readonly breaker: CircuitBreaker.CircuitBreaker | undefined
+  readonly within: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  readonly attempt: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | ServiceUnavailable, R>
+}
+
+/** Makes the stages that a policy is to have. */
+export const make: <R = never>(
+  name: string,
+  given: Options<R>
+) => Effect.Effect<Stages, InvalidOption, R | Scope.Scope> = Effect.fnUntraced(function* <R>(
+  name: string,
+  given: Options<R>
+) {
+  const isOff = given.enabled === false
+  const stage = { ...(isOff ? { enabled: false } : {}), name }
+  const deadline =
+    given.deadline === undefined ? undefined : yield* options.millis(name, "deadline", given.deadline)
+  const attemptTimeout =
+    given.attemptTimeout === undefined
+      ? deadline
+      : Math.min(
+          yield* options.millis(name, "attemptTimeout", given.attemptTimeout),
+          deadline ?? Number.POSITIVE_INFINITY
+        )
+  const breaker =
+    given.breaker && (yield* part("breaker", CircuitBreaker.make({ ...given.breaker, ...stage })))
+  const bulkhead = given.bulkhead && (yield* part("bulkhead", Bulkhead.make({ ...given.bulkhead, ...stage })))
+  const rateLimiter =
+    given.rateLimiter && (yield* part("rateLimiter", RateLimiter.make({ ...given.rateLimiter, ...stage })))
+  const retryBudget = given.retryBudget && (yield* budgetOf(given.retryBudget, stage))
+  const budget = { budget: retryBudget }
+  const retry = given.retry && (yield* part("retry", Retry.make({ ...budget, ...given.retry, ...stage })))
+  const hedge = given.hedge && (yield* part("hedge", Hedge.make({ ...budget, ...given.hedge, ...stage })))
+  return {
+    name,
+    meter: isOff ? undefined : yield* meters.make(name),
+    classify: given.breaker?.classify,
+    retryBudget,
+    retry,
+    hedge,
+    rateLimiter,
+    bulkhead,
+    breaker,
+    within: deadline === undefined || isOff ? identity : Deadline.within(Duration.millis(deadline)),
+    attempt:
+      attemptTimeout === undefined || isOff
+        ? identity
+        : Deadline.attemptTimeout(name, Duration.millis(attemptTimeout))
+  } satisfies Stages
+})
+
+/** Makes a stage, which leaves it to the policy to count calls. */
+const part = <A, R>(
+  stage: string,
+  made: Effect.Effect<A, InvalidOption, R>
+): Effect.Effect<A, InvalidOption, R> =>
+  Effect.provideService(options.ofStage(stage)(made), Metrics.CountedAround, meters.counted)
+
+const budgetOf = (
+  given: NonNullable<Options["retryBudget"]>,
+  stage: { readonly name: string; readonly enabled?: boolean }
+): Effect.Effect<RetryBudget.RetryBudget, InvalidOption, Scope.Scope> =>
+  "withdraw" in given ? Effect.succeed(given) : part("retryBudget", RetryBudget.make({ ...given, ...stage }))
+
+/** Takes a call through all stages. */
+export const execute = <A, E, R>(
+  stages: Stages,
+  self: Effect.Effect<A, E, R>,
+  call: CallOptions<A, E>
+): Effect.Effect<A, E | ServiceUnavailable, R> => {
+  const { meter, within } = stages
+  const staged = within(tried(stages, self, call))
+  return meter === undefined ? staged : meters.measure(meter, staged, call.classify ?? stages.classify)
+}
+
+const tried = <A, E, R>(
+  stages: Stages,
+  self: Effect.Effect<A, E, R>,
+  call: CallOptions<A, E>
+): Effect.Effect<A, E | ServiceUnavailable, R> => {
+  const { breaker, retry } = stages
+  const hedged = hedging(stages, attempt(stages, self, call), call)
+  if (retry === undefined || call.retry === false) return hedged
+  return retry.executeWith(hedged, {
+    stopWhen: breaker?.isOpen,
+    isTransient: isTransientOf(call.isTransient)
+  })
+}
+
+/** The innermost stages: the circuit's admission, the time limit, the call. */
+const attempt = <A, E, R>(
+  { attempt, breaker }: Stages,
+  self: Effect.Effect<A, E, R>,
+  { classify }: CallOptions<A, E>
+): Effect.Effect<A, E | ServiceUnavailable, R> => {
+  const timed = attempt(self)
+  if (breaker === undefined) return timed
+  return classify === undefined ? breaker.execute(timed) : breaker.executeWith(timed, classify)
+}
+
+/** Further attempts wait for nothing, and are made only while the circuit is closed. */
+const hedging = <A, E, R>(
+  stages: Stages,
+  attempt: Effect.Effect<A, E | ServiceUnavailable, R>,
+  call: CallOptions<A, E>
+): Effect.Effect<A, E | ServiceUnavailable, R> => {
+  const { breaker, hedge, retry, retryBudget } = stages
+  const first = admitted(stages, attempt, call, true)
+  if (hedge === undefined || call.idempotent !== true) return first
+  return hedge.executeWith(first, {
+    idempotent: true,
+    hedged: admitted(stages, attempt, call, false),
+    mayHedge: breaker && Effect.map(breaker.snapshot, ({ state }) => state === "closed"),
+    // A retry around it credits the call to the budget that they share.
+    credit: retry === undefined || call.retry === false || retryBudget === undefined
+  })
+}
+
+/** What is asked before the circuit admits: nothing of it may hold a probe. */
+const admitted = <A, E, R>(
+  { breaker, bulkhead, name, rateLimiter }: Stages,
+  attempt: Effect.Effect<A, E | ServiceUnavailable, R>,
+  { cost, priority }: CallOptions<A, E>,
+  mayWait: boolean
+): Effect.Effect<A, E | ServiceUnavailable, R> => {
+  if (bulkhead === undefined && rateLimiter === undefined) return attempt
+  const permitted =
+    bulkhead === undefined ? attempt : bulkhead.executeWith(attempt, { priority, queue: mayWait })
+  const limited =
+    rateLimiter === undefined
+      ? permitted
+      : rateLimiter.executeWith(refunding(rateLimiter, name, cost, permitted), { cost, wait: mayWait })
+  return breaker === undefined ? limited : breaker.gate(limited)
+}
+
+/** A call that an inner stage turned away was not made, so its cost comes back. */
+const refunding = <A, E, R>(
+  rateLimiter: RateLimiter.RateLimiter,
+  name: string,
+  cost: number | undefined,
+  self: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
+  Effect.onExitPrimitive(self, (exit) =>
+    Exit.isFailure(exit) && exit.cause.reasons.some((reason) => isTurnedAway(name, reason))
+      ? rateLimiter.refund(cost)
+      : undefined
+  )
+
+const isTurnedAway = (name: string, reason: { readonly _tag: string; readonly error?: unknown }): boolean =>
+  reason._tag === "Fail" &&
+  reason.error instanceof ServiceUnavailable &&
+  reason.error.service === name &&
+  (reason.error.reason._tag === "BulkheadFull" || reason.error.reason._tag === "CircuitOpen")
+
+/** The retry judges what policies fail with by itself, so only the call's own errors get here. */
+const isTransientOf = <E>(
+  isTransient: ((error: E) => boolean) | undefined
+): ((error: E | ServiceUnavailable) => boolean) | undefined =>
+  isTransient && ((error) => !(error instanceof ServiceUnavailable) && isTransient(error))
