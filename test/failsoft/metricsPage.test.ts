@@ -3,7 +3,17 @@ import { readFileSync } from "node:fs"
 import { describe, expect, it } from "@effect/vitest"
 import { ResilientRedis } from "@failsoft/redis"
 import { Context, Effect, Layer, type Scope } from "effect"
-import { CircuitBreaker, Degradable, Fallback, Metrics, Policy, Retry, RetryBudget, Spans } from "failsoft"
+import {
+  CircuitBreaker,
+  Degradable,
+  Fallback,
+  Metrics,
+  Policy,
+  Retry,
+  RetryBudget,
+  Spans,
+  StaleCache
+} from "failsoft"
 import { type Found, scrape, withRegistry } from "./metrics.ts"
 
 const page = readFileSync(new URL("../../docs/metrics.md", import.meta.url), "utf8")
@@ -37,6 +47,7 @@ const feeders: Readonly<Record<string, Effect.Effect<unknown, unknown, Scope.Sco
   "keyed circuit breaker": CircuitBreaker.makeKeyed({ name: "search" }),
   retry: Retry.make({ name: "search" }),
   "retry budget": RetryBudget.make({ name: "search" }),
+  "stale cache": StaleCache.make({ name: "search", lookup: Effect.succeed, timeToLive: "1 minute" }),
   fallback: Fallback.make({ name: "search", answer: Fallback.value("nothing") }),
   "degradable Layer": Layer.build(
     Degradable.layer(Store, { name: "search", primary: store, degraded: store, breaker: { enabled: false } })
