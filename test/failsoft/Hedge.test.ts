@@ -241,7 +241,7 @@ describe("a call that is hedged", () => {
   )
 
   it("is made all at once without waiting for a timer", () => {
-    const hedge = Effect.runSync(hedging({ delay: 0, hedges: 2 }))
+    const hedge = Effect.runSync(Effect.scoped(hedging({ delay: 0, hedges: 2 })))
     let begun = 0
     const hanging = Effect.suspend(() => {
       begun++

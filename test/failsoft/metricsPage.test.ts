@@ -4,11 +4,14 @@ import { describe, expect, it } from "@effect/vitest"
 import { ResilientRedis } from "@failsoft/redis"
 import { Context, Effect, Layer, type Scope } from "effect"
 import {
+  Bulkhead,
   CircuitBreaker,
   Degradable,
   Fallback,
+  Hedge,
   Metrics,
   Policy,
+  RateLimiter,
   Retry,
   RetryBudget,
   Spans,
@@ -47,6 +50,17 @@ const feeders: Readonly<Record<string, Effect.Effect<unknown, unknown, Scope.Sco
   "keyed circuit breaker": CircuitBreaker.makeKeyed({ name: "search" }),
   retry: Retry.make({ name: "search" }),
   "retry budget": RetryBudget.make({ name: "search" }),
+  hedge: Hedge.make({ name: "search" }),
+  bulkhead: Bulkhead.make({ name: "search", limit: 2 }),
+  "keyed bulkhead": Bulkhead.makeKeyed({ name: "search", limit: 2 }),
+  "rate limiter": RateLimiter.make({
+    name: "search",
+    algorithm: RateLimiter.fixedWindow({ limit: 2, window: "1 second" })
+  }),
+  "keyed rate limiter": RateLimiter.makeKeyed({
+    name: "search",
+    algorithm: RateLimiter.fixedWindow({ limit: 2, window: "1 second" })
+  }),
   "stale cache": StaleCache.make({ name: "search", lookup: Effect.succeed, timeToLive: "1 minute" }),
   fallback: Fallback.make({ name: "search", answer: Fallback.value("nothing") }),
   "degradable Layer": Layer.build(

@@ -235,7 +235,9 @@ export const makingFailsWithAnInvalidOptionAlone = (): void => {
   expectTypeOf(RateLimiter.makeKeyed({ name: "billing", algorithm })).toEqualTypeOf<
     Effect.Effect<RateLimiter.KeyedRateLimiter, InvalidOption, Scope.Scope>
   >()
-  expectTypeOf(Hedge.make({ name: "billing" })).toEqualTypeOf<Effect.Effect<Hedge.Hedge, InvalidOption>>()
+  expectTypeOf(Hedge.make({ name: "billing" })).toEqualTypeOf<
+    Effect.Effect<Hedge.Hedge, InvalidOption, Scope.Scope>
+  >()
   expectTypeOf(Policy.make("billing", {})).toEqualTypeOf<
     Effect.Effect<Policy.Policy, InvalidOption, Scope.Scope>
   >()

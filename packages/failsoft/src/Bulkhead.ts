@@ -45,6 +45,7 @@ import * as bulkheadShell from "./internal/bulkheadShell.ts"
 import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct } from "./internal/config.ts"
 import * as options from "./internal/options.ts"
 import * as rejections from "./internal/rejections.ts"
+import * as Metrics from "./Metrics.ts"
 import * as PolicyEvent from "./PolicyEvent.ts"
 import { type ServiceUnavailable, UnavailableReason } from "./ServiceUnavailable.ts"
 
@@ -177,6 +178,7 @@ export const make: (given: Options) => Effect.Effect<Bulkhead, InvalidOption, Sc
   Effect.fnUntraced(function* (given: Options) {
     const shell = yield* shellOf(given)
     const pool = bulkheadShell.open(shell)
+    yield* publish(shell, () => [pool])
     const executeWith: Bulkhead["executeWith"] = (self, call) =>
       shell.enabled ? bulkheadShell.execute(shell, pool, self, entryOf(shell, call)) : self
     return {
@@ -199,6 +201,7 @@ export const makeKeyed: (given: KeyedOptions) => Effect.Effect<KeyedBulkhead, In
     const maxKeys = yield* options.integer(shell.name, "maxKeys", given.maxKeys ?? 10_000, many)
     const pools = new Map<string, bulkheadShell.Pool>()
     const keys: bulkheadShell.Keys = { max: maxKeys, pools }
+    yield* publish(shell, () => pools.values())
     const executeWith: KeyedBulkhead["executeWith"] = (key, self, call) =>
       shell.enabled ? bulkheadShell.executeKeyed(shell, keys, key, self, entryOf(shell, call)) : self
     return {
@@ -328,7 +331,8 @@ const shellOf = Effect.fnUntraced(function* (given: Options) {
     leftMillis: Deadline.remainingMillis,
     rejections: rejections.make(name, UnavailableReason.BulkheadFull(), emit),
     counts: { admitted: 0, rejected: 0, timedOut: 0, interrupted: 0 },
-    waits: { count: 0, sumMillis: 0, maxMillis: 0 }
+    waits: { count: 0, sumMillis: 0, maxMillis: 0 },
+    waitTimes: Metrics.durations(Metrics.queueWait)
   }
   yield* Effect.addFinalizer(() => rejections.tellRest(shell.rejections))
   return shell
@@ -361,6 +365,21 @@ const snapshot = (shell: bulkheadShell.Shell, pools: Iterable<bulkheadShell.Pool
   }
   return { name, enabled, limit, inFlight, queued, counts: { ...shell.counts }, waits: { ...shell.waits } }
 }
+
+/** Publishes what a bulkhead counts, of a keyed one for all keys; the limit is that of each. */
+const publish = (
+  shell: bulkheadShell.Shell,
+  pools: () => Iterable<bulkheadShell.Pool>
+): Effect.Effect<void, never, Scope.Scope> =>
+  shell.enabled
+    ? Metrics.register(shell.name, [
+        Metrics.series(Metrics.inflight, {}, () => snapshot(shell, pools()).inFlight),
+        Metrics.series(Metrics.limit, {}, () => shell.limit),
+        Metrics.series(Metrics.queueDepth, {}, () => snapshot(shell, pools()).queued),
+        Metrics.series(Metrics.queueWait, {}, shell.waitTimes),
+        Metrics.series(Metrics.rejections, { reason: "BulkheadFull" }, () => shell.rejections.total)
+      ])
+    : Effect.void
 
 const keySnapshot = (key: string, pool: bulkheadShell.Pool | undefined): KeySnapshot | undefined =>
   pool && { key, inFlight: pool.permits.inFlight, queued: pool.permits.queued }

@@ -24,7 +24,7 @@
  * const program = Effect.gen(function* () {
  *   const hedge = yield* Hedge.make({ name: "search", delay: "10 millis" })
  *   return yield* search.pipe(Hedge.withHedge(hedge, { idempotent: true }))
- * })
+ * }).pipe(Effect.scoped)
  *
  * await Effect.runPromise(program) // => "found"
  * ```
@@ -39,12 +39,14 @@ import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
 import type { InvalidOption } from "./InvalidOption.ts"
 import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct } from "./internal/config.ts"
 import * as hedging from "./internal/hedging.ts"
 import * as options from "./internal/options.ts"
 import { credited } from "./internal/paid.ts"
 import { started } from "./internal/started.ts"
+import * as Metrics from "./Metrics.ts"
 import type { RetryBudget } from "./RetryBudget.ts"
 import * as Latencies from "./state/Quantile.ts"
 
@@ -146,31 +148,36 @@ export const quantile = (given?: {
 })
 
 /**
- * Makes a hedge.
+ * Makes a hedge that publishes what it counts as long as the scope lives.
  *
  * Fails with `InvalidOption` when an option is out of its range.
  */
-export const make: (given: Options) => Effect.Effect<Hedge, InvalidOption> = Effect.fnUntraced(function* (
-  given: Options
-) {
-  const name = yield* options.name("name", given.name)
-  const shell: Shell = {
-    ...(yield* waitOf(name, given.delay ?? quantile())),
-    hedges: yield* options.integer(name, "hedges", given.hedges ?? 1, { min: 1, max: 5 }),
-    budget: given.budget?.enabled === true ? given.budget : undefined,
-    counts: { calls: 0, hedges: 0, won: 0, refused: 0 }
+export const make: (given: Options) => Effect.Effect<Hedge, InvalidOption, Scope.Scope> = Effect.fnUntraced(
+  function* (given: Options) {
+    const name = yield* options.name("name", given.name)
+    const shell: Shell = {
+      ...(yield* waitOf(name, given.delay ?? quantile())),
+      hedges: yield* options.integer(name, "hedges", given.hedges ?? 1, { min: 1, max: 5 }),
+      budget: given.budget?.enabled === true ? given.budget : undefined,
+      counts: { calls: 0, hedges: 0, won: 0, refused: 0 }
+    }
+    const enabled = given.enabled !== false
+    if (enabled) {
+      yield* Metrics.register(name, [
+        Metrics.series(Metrics.attempts, { kind: "hedge" }, () => shell.counts.hedges)
+      ])
+    }
+    return {
+      name,
+      executeWith: enabled ? (self, call) => execute(shell, self, call) : (self) => self,
+      snapshot: Effect.sync(() => {
+        const millis = enabled ? shell.delayMillis() : Number.POSITIVE_INFINITY
+        const delay = millis === Number.POSITIVE_INFINITY ? undefined : Duration.millis(millis)
+        return { name, enabled, delay, ...shell.counts }
+      })
+    }
   }
-  const enabled = given.enabled !== false
-  return {
-    name,
-    executeWith: enabled ? (self, call) => execute(shell, self, call) : (self) => self,
-    snapshot: Effect.sync(() => {
-      const millis = enabled ? shell.delayMillis() : Number.POSITIVE_INFINITY
-      const delay = millis === Number.POSITIVE_INFINITY ? undefined : Duration.millis(millis)
-      return { name, enabled, delay, ...shell.counts }
-    })
-  }
-})
+)
 
 /** A Layer that provides a hedge under a key of the application's own. */
 export const layer = <I>(key: Context.Key<I, Hedge>, given: Options): Layer.Layer<I, InvalidOption> =>

@@ -52,6 +52,7 @@ import * as limiterShell from "./internal/limiterShell.ts"
 import * as limits from "./internal/limits.ts"
 import * as options from "./internal/options.ts"
 import type { Algorithm } from "./Limit.ts"
+import * as Metrics from "./Metrics.ts"
 import * as PolicyEvent from "./PolicyEvent.ts"
 import type { ServiceUnavailable } from "./ServiceUnavailable.ts"
 import * as KeyTable from "./state/KeyTable.ts"
@@ -322,6 +323,9 @@ const makeLimiter = Effect.fnUntraced(function* (given: Options, { statesOf, whe
     })
   )
   yield* Effect.addFinalizer(() => limiter.tellRest)
+  yield* Metrics.register(name, [
+    Metrics.series(Metrics.rejections, { reason: "RateLimited" }, () => limiter.counts().rejected)
+  ])
   return limiter
 })
 

@@ -7,6 +7,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
+import * as Metrics from "../Metrics.ts"
 import type { ServiceUnavailable } from "../ServiceUnavailable.ts"
 import * as Permits from "../state/Permits.ts"
 import * as admission from "./admission.ts"
@@ -26,6 +27,8 @@ export interface Shell {
   readonly rejections: rejections.Rejections
   readonly counts: { admitted: number; rejected: number; timedOut: number; interrupted: number }
   readonly waits: { count: number; sumMillis: number; maxMillis: number }
+  /** The same waits, as metrics have them. */
+  readonly waitTimes: Metrics.Histogram
 }
 
 /** The permits of one key, or of all calls where there are no keys. `close` is called when nobody has one any more. */
@@ -229,11 +232,16 @@ const leave = (
   return true
 }
 
-const endWait = ({ waits }: Shell, { fiber, sinceMillis, wake }: Waiter, nowMillis: number): void => {
+const endWait = (
+  { waitTimes, waits }: Shell,
+  { fiber, sinceMillis, wake }: Waiter,
+  nowMillis: number
+): void => {
   const waitedMillis = nowMillis - sinceMillis
   waits.count++
   waits.sumMillis += waitedMillis
   waits.maxMillis = Math.max(waits.maxMillis, waitedMillis)
+  Metrics.record(waitTimes, waitedMillis)
   // Not at once: the waiter would run inside the call that made room for it, and the one after it inside that one.
   if (wake !== undefined) fiber.currentDispatcher.scheduleTask(wake, 0)
 }

@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import type * as PolicyEvent from "../PolicyEvent.ts"
 import { ServiceUnavailable, type UnavailableReason } from "../ServiceUnavailable.ts"
+import * as Spans from "../Spans.ts"
 import { wallMillis } from "./clock.ts"
 
 /** What one policy keeps of the calls that it refused. */
@@ -55,6 +56,7 @@ export const reject = (
   retryAfterMillis: number | undefined
 ): Effect.Effect<never, ServiceUnavailable> => {
   rejections.total++
+  Spans.rejected(fiber, rejections.policy, rejections.reason._tag)
   rejections.untold++
   const result = resultFor(rejections, retryAfterMillis)
   const atMillis = Math.floor(nowMillis)
