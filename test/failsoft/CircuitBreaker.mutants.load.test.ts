@@ -80,7 +80,7 @@ const shell: ReadonlyArray<Mutant> = [
   },
   {
     bug: "the end of an override is not told",
-    replace: "const ended = tell(shell, {",
+    replace: "const ended = tell(shell, fiber, {",
     by: "const ended = ((_shell, _event) => Effect.void)(shell, {"
   },
   {
