@@ -34,6 +34,8 @@ export default defineConfig({
           include: ["test/**/*.test.ts"],
           exclude: [load, ...real],
           isolate,
+          // By itself vitest would leave a core of two to its main process, which has little to do.
+          maxWorkers: 2,
           sequence: { groupOrder: 0 }
         }
       },
