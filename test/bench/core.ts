@@ -157,7 +157,7 @@ export const core: Bench = {
     "The Effects run in one fiber, in `Effect.whileLoop`; the promises are awaited in a loop. The guard is built once.",
     "failsoft is `CircuitBreaker` or `Policy` as made by default: counters and events on, no listener.",
     "Effect is its own `CircuitBreaker` with the memory store, and in pipelines `Effect.retry`, `Semaphore` and `Effect.timeout`.",
-    "The bulkhead of a pipeline of failsoft is inside the policy, around the call. No measured call waits for a permit.",
+    "The stages of a pipeline of failsoft are those of one `Policy`. No measured call waits for a permit.",
     "Of the 10 and 10,000 fibers each makes several calls, one after another; a batch lasts longer there.",
     "Memory is `heapUsed` after forced collections. Its growth is the median of the slopes between any two samples.",
     "opossum has no retry, so it is in no pipeline; its own timeout is off, since the others have none in those rows.",

@@ -1,7 +1,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Scope from "effect/Scope"
-import { Bulkhead, CircuitBreaker, Policy, Retry } from "failsoft"
+import { CircuitBreaker, Policy, Retry } from "failsoft"
 import { attempts, backoffMillis, effectCall, failuresToOpen, type Given, openMillis } from "../calls.ts"
 import { effectSubject, type Subject } from "../subject.ts"
 
@@ -33,25 +33,18 @@ export const windowed = (given: Given): Promise<Subject> =>
     Effect.runPromise
   )
 
-/** `Policy` with retry, circuit breaker and attempt timeout around the call in a `Bulkhead`, as long as `Policy` has none. */
+/** `Policy` with retry, bulkhead, circuit breaker and attempt timeout around the call. */
 export const pipeline = (given: Given): Promise<Subject> =>
-  Effect.all([
-    Bulkhead.make({ name: "bench", limit: given.bulkhead, queue: given.bulkhead }),
-    policy(given)
-  ]).pipe(
-    Effect.map(([bulkhead, policy]) =>
-      effectSubject(effectCall(given).pipe(bulkhead.execute, policy.execute))
-    ),
-    Scope.provide(Scope.makeUnsafe()),
-    Effect.runPromise
-  )
-
-const policy = (given: Given) =>
   Policy.make("bench", {
     attemptTimeout: Duration.millis(given.attemptTimeoutMillis),
     retry: {
       attempts,
       schedule: Retry.exponential({ base: Duration.millis(backoffMillis), jitter: "none" })
     },
+    bulkhead: { limit: given.bulkhead, queue: given.bulkhead },
     breaker: breakerOptions
-  })
+  }).pipe(
+    Effect.map((policy) => effectSubject(effectCall(given).pipe(policy.execute))),
+    Scope.provide(Scope.makeUnsafe()),
+    Effect.runPromise
+  )
