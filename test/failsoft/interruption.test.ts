@@ -276,3 +276,55 @@ describe("the deadline", () => {
     expect(interrupted).toBeGreaterThan(10)
   })
 })
+
+describe("a policy of all stages", () => {
+  it.each([
+    ["that answers", () => Effect.andThen(Effect.sleep("10 millis"), Effect.succeed("answer"))],
+    ["that fails", () => Effect.andThen(Effect.sleep("10 millis"), Effect.fail("refused"))],
+    ["that hangs", () => Effect.never]
+  ] as const)("gets back all that a call %s took, wherever it was interrupted", (_, callOf) => {
+    const interrupted = interruptEverywhere((world) => {
+      const { Policy, RateLimiter, Retry } = failsoft
+      const policy = world.value(
+        Policy.make("search", {
+          deadline: "1 second",
+          attemptTimeout: "50 millis",
+          retry: { attempts: 2, schedule: Retry.exponential({ base: "20 millis", jitter: "none" }) },
+          retryBudget: { minPerSecond: 10 },
+          hedge: { delay: "5 millis" },
+          rateLimiter: {
+            algorithm: RateLimiter.gcra({ limit: 100, period: "1 second", burst: 1 }),
+            onLimit: { delay: { maxWait: "1 second" } }
+          },
+          bulkhead: { limit: 1, queue: 1 },
+          breaker: { trip: failsoft.CircuitBreaker.consecutive(100) }
+        })
+      )
+      const { breaker, bulkhead, rateLimiter, retryBudget } = policy
+      if (!breaker || !bulkhead || !rateLimiter || !retryBudget) throw new Error("a stage is missing")
+      let begun = 0
+      const call = Effect.suspend(() => {
+        begun++
+        return callOf()
+      })
+      return {
+        program: policy.executeWith(call, { idempotent: true }),
+        verify: () => {
+          expect(world.isIdle).toBe(true)
+          expect(world.value(bulkhead.snapshot)).toMatchObject({ inFlight: 0, queued: 0 })
+          expect(world.value(rateLimiter.snapshot).waiting).toBe(0)
+          const { counts, state } = world.value(breaker.snapshot)
+          expect([state, counts.total]).toEqual([
+            "closed",
+            counts.successful + counts.failed + counts.ignored
+          ])
+          // An attempt that was interrupted before its first step was admitted all the same.
+          expect(counts.total).toBeGreaterThanOrEqual(begun)
+          const { refunded, withdrawn } = world.value(retryBudget.snapshot)
+          expect(withdrawn - refunded).toBeGreaterThanOrEqual(Math.max(0, begun - 1))
+        }
+      }
+    })
+    expect(interrupted).toBeGreaterThan(20)
+  })
+})
