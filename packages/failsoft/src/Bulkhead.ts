@@ -65,6 +65,9 @@ export interface Options {
   readonly enabled?: boolean | undefined
 }
 
+/** What `reconfigure` takes. What it leaves out gets its default, as at `make`. */
+export type Settings = Omit<Options, "name" | "enabled">
+
 /** What a keyed bulkhead is made from. `limit` and `queue` are those of each key. */
 export interface KeyedOptions extends Options {
   /** Keys that may have calls under way at once, from 1 to 1,000,000. Default: 10,000. */
@@ -131,6 +134,12 @@ export interface Bulkhead {
    * is out of its range, and when the bulkhead is switched off.
    */
   readonly resize: (limit: number) => Effect.Effect<void, InvalidOption>
+  /**
+   * Goes on under other options, the limit as `resize` does. Those who wait keep their places, also where the queue is shorter
+   * now, and the time that they came with. Fails with `InvalidOption` when an option is out of its range, and when the bulkhead
+   * is switched off; then nothing changes.
+   */
+  readonly reconfigure: (given: Settings) => Effect.Effect<void, InvalidOption>
   /** The limit, the calls and the counts now. */
   readonly snapshot: Effect.Effect<Snapshot>
 }
@@ -180,12 +189,16 @@ export const make: (given: Options) => Effect.Effect<Bulkhead, InvalidOption, Sc
     const pool = bulkheadShell.open(shell)
     yield* publish(shell, () => [pool])
     const executeWith: Bulkhead["executeWith"] = (self, call) =>
-      shell.enabled ? bulkheadShell.execute(shell, pool, self, entryOf(shell, call)) : self
+      shell.enabled ? bulkheadShell.execute(shell, pool, self, entryOf(call)) : self
     return {
       name: shell.name,
       execute: (self) => executeWith(self, {}),
       executeWith,
       resize: (limit) => resize(shell, [pool], limit),
+      reconfigure: (given) =>
+        Effect.map(ifEnabled(shell, validate(shell.name, given)), (settings) =>
+          bulkheadShell.reconfigure(shell, pool, settings)
+        ),
       snapshot: Effect.sync(() => snapshot(shell, [pool]))
     } satisfies Bulkhead
   })
@@ -203,7 +216,7 @@ export const makeKeyed: (given: KeyedOptions) => Effect.Effect<KeyedBulkhead, In
     const keys: bulkheadShell.Keys = { max: maxKeys, pools }
     yield* publish(shell, () => pools.values())
     const executeWith: KeyedBulkhead["executeWith"] = (key, self, call) =>
-      shell.enabled ? bulkheadShell.executeKeyed(shell, keys, key, self, entryOf(shell, call)) : self
+      shell.enabled ? bulkheadShell.executeKeyed(shell, keys, key, self, entryOf(call)) : self
     return {
       name: shell.name,
       execute: (key) => (self) => executeWith(key, self, {}),
@@ -315,19 +328,26 @@ export const withKey: {
 
 const many = { min: 1, max: 1_000_000 }
 
-const shellOf = Effect.fnUntraced(function* (given: Options) {
-  const name = yield* options.name("name", given.name)
-  const { emit } = yield* PolicyEvent.emitter
-  const shell: bulkheadShell.Shell = {
-    name,
-    enabled: given.enabled !== false,
+const validate = Effect.fnUntraced(function* (name: string, given: Settings) {
+  const settings: bulkheadShell.Settings = {
     limit: yield* options.integer(name, "limit", given.limit, many),
     queue: yield* options.integer(name, "queue", given.queue ?? 0, { ...many, min: 0 }),
     queueTimeoutMillis:
       given.queueTimeout === undefined
         ? Number.POSITIVE_INFINITY
         : yield* options.millis(name, "queueTimeout", given.queueTimeout),
-    priorities: yield* options.integer(name, "priorities", given.priorities ?? 1, { min: 1, max: 16 }),
+    priorities: yield* options.integer(name, "priorities", given.priorities ?? 1, { min: 1, max: 16 })
+  }
+  return settings
+})
+
+const shellOf = Effect.fnUntraced(function* (given: Options) {
+  const name = yield* options.name("name", given.name)
+  const { emit } = yield* PolicyEvent.emitter
+  const shell: bulkheadShell.Shell = {
+    name,
+    enabled: given.enabled !== false,
+    ...(yield* validate(name, given)),
     leftMillis: Deadline.remainingMillis,
     rejections: rejections.make(name, UnavailableReason.BulkheadFull(), emit),
     counts: { admitted: 0, rejected: 0, timedOut: 0, interrupted: 0 },
@@ -338,9 +358,9 @@ const shellOf = Effect.fnUntraced(function* (given: Options) {
   return shell
 })
 
-const entryOf = ({ priorities }: bulkheadShell.Shell, call: CallOptions): bulkheadShell.Entry => ({
+const entryOf = (call: CallOptions): bulkheadShell.Entry => ({
   // `||`, for NaN is no level.
-  priority: Math.max(0, Math.min(Math.floor(call.priority || 0), priorities - 1)),
+  priority: Math.max(0, Math.floor(call.priority || 0)),
   mayWait: call.queue !== false
 })
 
@@ -349,11 +369,15 @@ const resize = (
   pools: Iterable<bulkheadShell.Pool>,
   given: number
 ): Effect.Effect<void, InvalidOption> =>
-  shell.enabled
-    ? Effect.map(options.integer(shell.name, "limit", given, many), (limit) =>
-        bulkheadShell.resize(shell, pools, limit)
-      )
-    : options.invalid(shell.name, "enabled", false, "true, so that there is a limit to change")
+  Effect.map(ifEnabled(shell, options.integer(shell.name, "limit", given, many)), (limit) =>
+    bulkheadShell.resize(shell, pools, limit)
+  )
+
+const ifEnabled = <A>(
+  { enabled, name }: bulkheadShell.Shell,
+  checked: Effect.Effect<A, InvalidOption>
+): Effect.Effect<A, InvalidOption> =>
+  enabled ? checked : options.invalid(name, "enabled", false, "true, so that there is a limit to change")
 
 const snapshot = (shell: bulkheadShell.Shell, pools: Iterable<bulkheadShell.Pool>): Snapshot => {
   const { enabled, limit, name } = shell

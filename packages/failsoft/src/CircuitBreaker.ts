@@ -139,6 +139,9 @@ export interface Options<R = never> {
   readonly enabled?: boolean | undefined
 }
 
+/** What `reconfigure` takes. What it leaves out gets its default, as at `make`. */
+export type Settings = Pick<Options, "trip" | "openDuration" | "maxOpenDuration" | "halfOpen" | "ramp">
+
 /** What a keyed circuit breaker is made from: the options of a breaker, which hold for the circuit of each key. */
 export interface KeyedOptions<R = never> extends Omit<Options<R>, "probe"> {
   /** Keys that have a circuit at most: 1 to 1,000,000. Beyond them a call of a new key may run without one. Default: 10,000. */
@@ -197,6 +200,12 @@ export interface CircuitBreaker {
   ) => Effect.Effect<void, InvalidOption>
   /** Closes the circuit by hand; an override, the failures in a row, windows and grown open times are forgotten. */
   readonly reset: Effect.Effect<void>
+  /**
+   * Holds the circuit to other options from now on; `probe` and `classify` stay. An opening lasts as long as it was meant to, and
+   * failures in a row, counts, probes under way and an override stay. A window stays as long as a rule reads the same from it.
+   * Fails with `InvalidOption` when an option is out of its range, and when the breaker is switched off; then nothing changes.
+   */
+  readonly reconfigure: (given: Settings) => Effect.Effect<void, InvalidOption>
   /** The state and counts now. */
   readonly snapshot: Effect.Effect<Snapshot>
   /** The transitions from now on. Ends with the breaker's scope. A reader that falls 128 behind loses the oldest. */
@@ -251,6 +260,8 @@ export const make: <R = never>(
         )
       ),
     reset: circuitShell.reset(cell),
+    reconfigure: (given) =>
+      Effect.map(validate({ ...given, name }), ({ config }) => circuitShell.reconfigure(cell, config)),
     snapshot,
     transitions: Stream.fromPubSubTake(shell.hub)
   } satisfies CircuitBreaker
@@ -419,6 +430,8 @@ const switchedOff = (name: string): CircuitBreaker => ({
   orElse: (fallback) => ServiceUnavailable.orElse(fallback),
   override: () => options.invalid(name, "enabled", false, "true, so that there is a circuit to override"),
   reset: Effect.void,
+  reconfigure: () =>
+    options.invalid(name, "enabled", false, "true, so that there is a circuit to reconfigure"),
   snapshot: Effect.succeed({
     name,
     enabled: false,

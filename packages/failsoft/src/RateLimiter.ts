@@ -91,6 +91,9 @@ export interface Options {
   readonly enabled?: boolean | undefined
 }
 
+/** What `reconfigure` takes. What it leaves out gets its default, as at `make`. */
+export type Settings = Omit<Options, "name" | "enabled">
+
 /** What a keyed rate limiter is made from. */
 export interface KeyedOptions extends Options {
   /** Keys that are held at most, 1 to 1,000,000. A key is let go of once its limit is whole again. Default: 10,000. */
@@ -140,8 +143,18 @@ export interface Snapshot {
   readonly letThrough: number
 }
 
-/** A rate limiter, or one key of a keyed one. */
-export interface RateLimiter {
+/** A rate limiter. */
+export interface RateLimiter extends KeyLimiter {
+  /**
+   * Goes on under other options. What is taken at this moment, in whole units, is taken of the new algorithm as well, whatever
+   * its kind, as far as it has so much; the counts stay. Calls that wait keep the turns that they know. Fails with
+   * `InvalidOption` when an option is out of its range, and when the limiter is switched off; then nothing changes.
+   */
+  readonly reconfigure: (given: Settings) => Effect.Effect<void, InvalidOption>
+}
+
+/** One key of a keyed rate limiter. */
+export interface KeyLimiter {
   readonly name: string
   /** Runs a call when the limit lets it. Fails with `ServiceUnavailable` (`RateLimited`) when it is over the limit. */
   readonly execute: <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | ServiceUnavailable, R>
@@ -171,7 +184,7 @@ export interface KeyedRateLimiter {
     key: string
   ) => <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | ServiceUnavailable, R>
   /** The limiter of one key. Making it takes nothing. */
-  readonly of: (key: string) => RateLimiter
+  readonly of: (key: string) => KeyLimiter
   /** What it has done so far, for all keys. */
   readonly snapshot: Effect.Effect<Snapshot>
 }
@@ -185,7 +198,10 @@ export interface KeyedRateLimiter {
 export const make: (given: Options) => Effect.Effect<RateLimiter, InvalidOption, Scope.Scope> =
   Effect.fnUntraced(function* (given: Options) {
     const limiter = yield* makeLimiter(given, onlyKey)
-    return limiterOf(given, limiter, "")
+    return {
+      ...limiterOf(given, limiter?.shell, ""),
+      reconfigure: (next) => reconfigure(given, limiter, next)
+    }
   })
 
 /**
@@ -198,10 +214,11 @@ export const makeKeyed: (given: KeyedOptions) => Effect.Effect<KeyedRateLimiter,
     const { name } = given
     const maxKeys = yield* options.integer(name, "maxKeys", given.maxKeys ?? 10_000, limits.upToAMillion)
     const whenFull = yield* options.oneOf(name, "whenFull", given.whenFull ?? "reject", ["reject", "admit"])
-    const limiter = yield* makeLimiter(given, {
+    const made = yield* makeLimiter(given, {
       statesOf: (freeAtMillis) => KeyTable.make(maxKeys, freeAtMillis),
       whenFull
     })
+    const limiter = made?.shell
     return {
       name,
       execute: (key) => (self) => (limiter === undefined ? self : limiter.execute(key, 1, self, true)),
@@ -258,19 +275,19 @@ export const layerConfig = <I>(
 /** Runs a call through a limiter, with a cost of its own: 1 unless given. */
 export const withRateLimit: {
   (
-    limiter: RateLimiter,
+    limiter: KeyLimiter,
     call?: CallOptions
   ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | ServiceUnavailable, R>
   <A, E, R>(
     self: Effect.Effect<A, E, R>,
-    limiter: RateLimiter,
+    limiter: KeyLimiter,
     call?: CallOptions
   ): Effect.Effect<A, E | ServiceUnavailable, R>
 } = dual(
   (args) => Effect.isEffect(args[0]),
   <A, E, R>(
     self: Effect.Effect<A, E, R>,
-    limiter: RateLimiter,
+    limiter: KeyLimiter,
     call?: CallOptions
   ): Effect.Effect<A, E | ServiceUnavailable, R> => limiter.executeWith(self, call ?? {})
 )
@@ -309,9 +326,9 @@ const makeLimiter = Effect.fnUntraced(function* (given: Options, { statesOf, whe
   if (given.enabled === false) return undefined
   const { emit } = yield* PolicyEvent.emitter
   const originMillis = yield* Effect.withFiber((fiber) => Effect.succeed(monotonicMillis(fiber)))
-  const limiter = build((algorithm, config) =>
+  const shell = build((algorithm, config) =>
     limiterShell.make({
-      ...line,
+      line,
       name,
       algorithm,
       config,
@@ -322,14 +339,31 @@ const makeLimiter = Effect.fnUntraced(function* (given: Options, { statesOf, whe
       emit
     })
   )
-  yield* Effect.addFinalizer(() => limiter.tellRest)
+  yield* Effect.addFinalizer(() => shell.tellRest)
   yield* Metrics.register(name, [
-    Metrics.series(Metrics.rejections, { reason: "RateLimited" }, () => limiter.counts().rejected)
+    Metrics.series(Metrics.rejections, { reason: "RateLimited" }, () => shell.counts().rejected)
   ])
-  return limiter
+  return { shell, line }
 })
 
-const limiterOf = (given: Options, limiter: limiterShell.Limiter | undefined, key: string): RateLimiter => {
+const reconfigure = Effect.fnUntraced(function* (
+  { name }: Options,
+  limiter: { readonly shell: limiterShell.Limiter; readonly line: limiterShell.Line } | undefined,
+  given: Settings
+) {
+  const line = yield* limits.line(name, given.onLimit ?? "reject")
+  const build = yield* limits.validate(name, given.algorithm)
+  if (limiter === undefined) {
+    return yield* options.invalid(name, "enabled", false, "true, so that there is a limit to change")
+  }
+  Object.assign(limiter.line, line)
+  yield* build((algorithm, config) => {
+    const states = onlyKey.statesOf(algorithm.freeAtMillis(config), algorithm.initial)
+    return limiter.shell.replace({ algorithm, config, states })
+  })
+})
+
+const limiterOf = (given: Options, limiter: limiterShell.Limiter | undefined, key: string): KeyLimiter => {
   const { name } = given
   const snapshot = snapshotOf(given, limiter)
   if (limiter === undefined) {

@@ -71,6 +71,9 @@ export interface Options {
   readonly enabled?: boolean | undefined
 }
 
+/** What `reconfigure` takes. What it leaves out gets its default, as at `make`. */
+export type Settings = Omit<Options, "name" | "enabled">
+
 /** What a budget looks like at one moment. The counts are those since it was made. */
 export interface Snapshot {
   readonly name: string
@@ -108,6 +111,12 @@ export interface RetryBudget {
   readonly canWithdraw: (after?: After) => Effect.Effect<boolean>
   /** Gives back what was withdrawn for an attempt that was not made. */
   readonly refund: (after?: After) => Effect.Effect<void>
+  /**
+   * Goes on under other options. What deposits have gathered stays, as far as `cap` allows, and so does what time has brought.
+   * Another `credit` holds for calls that are put through a retry or hedge from then on. Fails with `InvalidOption` when an
+   * option is out of its range, and when the budget is switched off; then nothing changes.
+   */
+  readonly reconfigure: (given: Settings) => Effect.Effect<void, InvalidOption>
   /** What is left, and the counts. */
   readonly snapshot: Effect.Effect<Snapshot>
 }
@@ -121,34 +130,20 @@ export interface RetryBudget {
 export const make: (given: Options) => Effect.Effect<RetryBudget, InvalidOption, Scope.Scope> =
   Effect.fnUntraced(function* (given: Options) {
     const name = yield* options.name("name", given.name)
-    const credit = yield* options.oneOf(name, "credit", given.credit ?? "success", ["success", "request"])
-    const config = Budget.configOf({
-      ratio: yield* options.number(name, "ratio", given.ratio ?? 0.1, { min: 0, max: 1 }),
-      minPerSecond: yield* options.number(name, "minPerSecond", given.minPerSecond ?? 1, {
-        min: 0,
-        max: 1000
-      }),
-      cap: yield* options.number(name, "cap", given.cap ?? 100, { min: 1, max: 1_000_000 })
-    })
-    const timeoutCost = yield* options.integer(name, "timeoutCost", given.timeoutCost ?? 2, {
-      min: 1,
-      max: 100
-    })
-    if (given.enabled === false) return switchedOff(name, credit)
+    const settings = yield* validate(name, given)
+    if (given.enabled === false) return switchedOff(name, settings.credit)
     const shell: Shell = yield* Effect.withFiber((fiber) =>
       Effect.succeed({
         name,
-        credit,
-        config,
-        timeoutCost,
-        state: Budget.initial(config, monotonicMillis(fiber))
+        ...settings,
+        state: Budget.initial(settings.config, monotonicMillis(fiber))
       })
     )
     yield* Metrics.register(name, [
       Metrics.series(
         Metrics.retryBudgetRatio,
         {},
-        (nowMillis) => Budget.left(config, shell.state, nowMillis) / Budget.most(config)
+        (nowMillis) => Budget.left(shell.config, shell.state, nowMillis) / Budget.most(shell.config)
       )
     ])
     return membersOf(shell)
@@ -196,49 +191,78 @@ export const layerConfig = <I>(
     Effect.flatMap(Config.schema(ConfigSchema, path), (config) => make({ ...fromConfig(config), name }))
   )
 
+/** What the options of a budget come to. */
+interface Held {
+  credit: Credit
+  config: Budget.BudgetConfig
+  timeoutCost: number
+}
+
 /** What one budget works with. */
-interface Shell {
+interface Shell extends Held {
   readonly name: string
-  readonly credit: Credit
-  readonly config: Budget.BudgetConfig
-  readonly timeoutCost: number
   /** Read and written within one step, so no two calls take the same token. */
   state: Budget.Budget
 }
 
+const validate = Effect.fnUntraced(function* (name: string, given: Settings) {
+  const held: Held = {
+    credit: yield* options.oneOf(name, "credit", given.credit ?? "success", ["success", "request"]),
+    config: Budget.configOf({
+      ratio: yield* options.number(name, "ratio", given.ratio ?? 0.1, { min: 0, max: 1 }),
+      minPerSecond: yield* options.number(name, "minPerSecond", given.minPerSecond ?? 1, {
+        min: 0,
+        max: 1000
+      }),
+      cap: yield* options.number(name, "cap", given.cap ?? 100, { min: 1, max: 1_000_000 })
+    }),
+    timeoutCost: yield* options.integer(name, "timeoutCost", given.timeoutCost ?? 2, { min: 1, max: 100 })
+  }
+  return held
+})
+
 const membersOf = (shell: Shell): RetryBudget => {
-  const { config, credit, name } = shell
+  const { name } = shell
   const counts = { deposited: 0, withdrawn: 0, refunded: 0, refused: 0 }
   const costOf = (after: After | undefined): number => (after === "timeout" ? shell.timeoutCost : 1)
   const depositUnsafe = (): void => {
     counts.deposited++
-    shell.state = Budget.deposit(config)(shell.state)
+    shell.state = Budget.deposit(shell.config)(shell.state)
   }
   const now = <A>(f: (nowMillis: number) => A): Effect.Effect<A> =>
     Effect.withFiber((fiber: Fiber.Fiber<unknown, unknown>) => Effect.succeed(f(monotonicMillis(fiber))))
   return {
     name,
     enabled: true,
-    credit,
+    get credit() {
+      return shell.credit
+    },
     deposit: Effect.sync(depositUnsafe),
     depositUnsafe,
     withdraw: (after) =>
       now((nowMillis) => {
-        const [taken, next] = Budget.withdraw(config, costOf(after), nowMillis)(shell.state)
+        const [taken, next] = Budget.withdraw(shell.config, costOf(after), nowMillis)(shell.state)
         shell.state = next
         counts[taken ? "withdrawn" : "refused"]++
         return taken
       }),
     canWithdraw: (after) =>
-      now((nowMillis) => Budget.withdraw(config, costOf(after), nowMillis)(shell.state)[0]),
+      now((nowMillis) => Budget.withdraw(shell.config, costOf(after), nowMillis)(shell.state)[0]),
     refund: (after) =>
       now((nowMillis) => {
         counts.refunded++
-        shell.state = Budget.refund(config, costOf(after), nowMillis)(shell.state)
+        shell.state = Budget.refund(shell.config, costOf(after), nowMillis)(shell.state)
       }),
+    reconfigure: (given) =>
+      Effect.flatMap(validate(name, given), (held) =>
+        now((nowMillis) => {
+          shell.state = Budget.reconfigured(shell.config, held.config, shell.state, nowMillis)
+          Object.assign(shell, held)
+        })
+      ),
     snapshot: now((nowMillis) => {
-      const left = Budget.left(config, shell.state, nowMillis)
-      const most = Budget.most(config)
+      const left = Budget.left(shell.config, shell.state, nowMillis)
+      const most = Budget.most(shell.config)
       return { name, enabled: true, left, most, ratio: left / most, ...counts }
     })
   }
@@ -253,6 +277,8 @@ const switchedOff = (name: string, credit: Credit): RetryBudget => ({
   withdraw: () => Effect.succeed(true),
   canWithdraw: () => Effect.succeed(true),
   refund: () => Effect.void,
+  reconfigure: () =>
+    options.invalid(name, "enabled", false, "true, so that there is a budget to reconfigure"),
   snapshot: Effect.succeed({
     name,
     enabled: false,

@@ -95,12 +95,9 @@ describe("a planted bug", { timeout: 30_000 }, () => {
     ["a permit is taken and not counted", "    this.inFlight++\n    return true", "    return true"],
     ["a permit is never given back", "    this.inFlight--", ""],
     ["the limit never changes", "resize(limit: number): void {\n    this.limit = limit", "resize(): void {"],
-    ["one place more", "if (this.queued >= this.#config.queue)", "if (this.queued > this.#config.queue)"],
-    [
-      "one place less",
-      "if (this.queued >= this.#config.queue)",
-      "if (this.queued + 1 >= this.#config.queue)"
-    ],
+    ["one place more", "this.queued >= this.#config.queue", "this.queued > this.#config.queue"],
+    ["one place less", "this.queued >= this.#config.queue", "this.queued + 1 >= this.#config.queue"],
+    ["who makes room does so for nobody", " && !replaces", ""],
     [
       "joins at the front",
       "else line.last.after = node",

@@ -14,13 +14,16 @@ class Reference {
   readonly states: Array<{ readonly priority: number; state: Place["state"] }> = []
   readonly happened = new Map<string, number>()
   limit: number
-  readonly queue: number
-  readonly priorities: number
+  queue: number
+  priorities: number
+  /** What the rules are held to, which may change under them. */
+  readonly given: { -readonly [Option in keyof Permits.PermitsConfig]: Permits.PermitsConfig[Option] }
 
-  constructor({ limit, priorities, queue }: Permits.PermitsConfig) {
-    this.limit = limit
-    this.queue = queue
-    this.priorities = priorities
+  constructor(given: Permits.PermitsConfig) {
+    this.given = { ...given }
+    this.limit = given.limit
+    this.queue = given.queue
+    this.priorities = given.priorities
   }
 
   note(name: string): void {
@@ -176,6 +179,32 @@ const resize =
     reference.limit = limit
   }
 
+/** What the shell does for a call that finds the queue full. */
+const replace =
+  (priority: number): Step =>
+  (reference, { permits, places }) => {
+    const place = permits.displaceable(priority)
+    if (place === undefined || priority >= reference.priorities) return
+    if (reference.waiting.length > reference.queue) reference.note("displaced in a queue that is over full")
+    permits.leave(place)
+    reference.set(place.waiter, "left")
+    const joined = permits.join(places.length, priority, true)
+    agree("takes the place", joined !== undefined, true)
+    if (joined === undefined) return
+    places.push(joined)
+    reference.states.push({ priority, state: "waiting" })
+  }
+
+/** Levels are only ever added: what comes in above them is for the shell to see to. */
+const reconfigure =
+  (queue: number, more: number): Step =>
+  (reference) => {
+    reference.queue = queue
+    reference.priorities += more
+    reference.given.queue = queue
+    reference.given.priorities = reference.priorities
+  }
+
 const priority = fc.integer({ min: 0, max: 3 })
 
 const commands = fc.commands(
@@ -186,11 +215,16 @@ const commands = fc.commands(
     priority.map((level) => new Command(`join(${level})`, join(level))),
     priority.map((level) => new Command(`join(${level})`, join(level))),
     priority.map((level) => new Command(`ask(${level})`, ask(level))),
+    priority.map((level) => new Command(`replace(${level})`, replace(level))),
+    priority.map((level) => new Command(`replace(${level})`, replace(level))),
+    fc
+      .tuple(fc.integer({ min: 0, max: 6 }), fc.integer({ min: 0, max: 1 }))
+      .map(([queue, more]) => new Command(`reconfigure(${queue}, ${more})`, reconfigure(queue, more))),
     fc.boolean().map((isOver) => new Command(`handOver(${isOver})`, handOver(isOver))),
     fc.nat({ max: 30 }).map((one) => new Command(`leave(${one})`, leave(one))),
     fc.integer({ min: 1, max: 4 }).map((limit) => new Command(`resize(${limit})`, resize(limit)))
   ],
-  { maxCommands: 60, size: "max" }
+  { maxCommands: 80, size: "max" }
 )
 
 const config = fc.record({
@@ -205,7 +239,8 @@ export const situations = [
   "one can be displaced",
   "admitted from the queue",
   "left between others",
-  "left again"
+  "left again",
+  "displaced in a queue that is over full"
 ]
 
 /** Plays so many histories, throws at the first step that differs, and counts what happened. */
@@ -215,7 +250,7 @@ export const playHistories = (rules: Rules, seed: number, numRuns: number): Read
     fc.property(config, commands, (given, history) => {
       const reference = new Reference(given)
       fc.modelRun(
-        () => ({ model: reference, real: { permits: rules.make<number>(given), places: [] } }),
+        () => ({ model: reference, real: { permits: rules.make<number>(reference.given), places: [] } }),
         history
       )
       for (const [name, times] of reference.happened) happened.set(name, (happened.get(name) ?? 0) + times)

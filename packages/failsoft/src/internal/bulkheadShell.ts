@@ -19,9 +19,9 @@ export interface Shell {
   readonly name: string
   readonly enabled: boolean
   limit: number
-  readonly queue: number
-  readonly queueTimeoutMillis: number
-  readonly priorities: number
+  queue: number
+  queueTimeoutMillis: number
+  priorities: number
   /** What remains of the caller's deadline, if there is one. */
   readonly leftMillis: (fiber: Fiber.Fiber<unknown, unknown>) => number | undefined
   readonly rejections: rejections.Rejections
@@ -39,6 +39,7 @@ export interface Pool {
 
 /** How a call goes in. */
 export interface Entry {
+  /** A whole number from 0; what is above the levels that there are counts as the highest. */
   readonly priority: number
   readonly mayWait: boolean
 }
@@ -77,7 +78,7 @@ export const execute = <A, E, R>(
 ): Effect.Effect<A, E | ServiceUnavailable, R> =>
   Effect.withFiber((fiber) => {
     // What is rejected here has taken nothing, so it needs no end at which to give it back: half of what it would cost.
-    if (!pool.permits.isOpenTo(entry.priority, entry.mayWait)) return turnAway(shell, fiber)
+    if (!pool.permits.isOpenTo(levelOf(shell, entry), entry.mayWait)) return turnAway(shell, fiber)
     const held: Held = { pool: undefined, place: undefined }
     return admission.held(
       () => enter(shell, pool, held, fiber, self, entry),
@@ -94,7 +95,7 @@ export const executeKeyed = <A, E, R>(
   entry: Entry
 ): Effect.Effect<A, E | ServiceUnavailable, R> =>
   Effect.withFiber((fiber) => {
-    if (keys.pools.get(key)?.permits.isOpenTo(entry.priority, entry.mayWait) === false) {
+    if (keys.pools.get(key)?.permits.isOpenTo(levelOf(shell, entry), entry.mayWait) === false) {
       return turnAway(shell, fiber)
     }
     const held: Held = { pool: undefined, place: undefined }
@@ -129,6 +130,15 @@ const enter = <A, E, R>(
   return self
 }
 
+/** What may change while calls run. */
+export type Settings = Pick<Shell, "limit" | "queue" | "queueTimeoutMillis" | "priorities">
+
+/** Goes on under other settings. Who waits keeps its place and its time, who runs its permit. */
+export const reconfigure = (shell: Shell, pool: Pool, settings: Settings): void => {
+  Object.assign(shell, settings)
+  resize(shell, [pool], settings.limit)
+}
+
 /** Changes the limit of all pools, and of those that are opened later. */
 export const resize = (shell: Shell, pools: Iterable<Pool>, limit: number): void => {
   shell.limit = limit
@@ -137,6 +147,9 @@ export const resize = (shell: Shell, pools: Iterable<Pool>, limit: number): void
     handOver(shell, pool)
   }
 }
+
+/** Found out when the call runs: the levels may be others than when it was put together. */
+const levelOf = ({ priorities }: Shell, { priority }: Entry): number => Math.min(priority, priorities - 1)
 
 /**
  * What remains of a deadline below this is nothing: no call ends in it, and timers, which count whole milliseconds, fire as
@@ -151,17 +164,18 @@ const queue = <A, E, R>(
   held: Held,
   fiber: Fiber.Fiber<unknown, unknown>,
   self: Effect.Effect<A, E, R>,
-  { mayWait, priority }: Entry
+  entry: Entry
 ): Effect.Effect<A, E | ServiceUnavailable, R> => {
   const leftMillis = shell.leftMillis(fiber) ?? Number.POSITIVE_INFINITY
   // Another call may have taken the last permit since this one was let through.
-  if (!mayWait || leftMillis < leastMillis) return turnAway(shell, fiber)
+  if (!entry.mayWait || leftMillis < leastMillis) return turnAway(shell, fiber)
+  const priority = levelOf(shell, entry)
   const displaced = pool.permits.displaceable(priority)
   if (displaced !== undefined) leave(shell, pool, displaced, "rejected")
   const nowMillis = monotonicMillis(fiber)
   const untilMillis = nowMillis + Math.min(leftMillis, shell.queueTimeoutMillis)
   const waiter: Waiter = { fiber, sinceMillis: nowMillis, untilMillis, wake: undefined, timer: undefined }
-  const place = pool.permits.join(waiter, priority)
+  const place = pool.permits.join(waiter, priority, displaced !== undefined)
   if (place === undefined) return turnAway(shell, fiber)
   held.pool = pool
   held.place = place

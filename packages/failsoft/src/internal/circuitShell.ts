@@ -15,6 +15,7 @@ import type { ServiceUnavailable } from "../ServiceUnavailable.ts"
 import * as Spans from "../Spans.ts"
 import * as Circuit from "../state/Circuit.ts"
 import * as Superseded from "../state/Superseded.ts"
+import * as Trip from "../state/Trip.ts"
 import * as admission from "./admission.ts"
 import {
   announce,
@@ -24,7 +25,8 @@ import {
   reject,
   tell,
   tellReaders,
-  tellUntold
+  tellUntold,
+  timesCalls
 } from "./circuitTell.ts"
 import { monotonicMillis, wallMillis } from "./clock.ts"
 
@@ -196,6 +198,18 @@ export const reset = (cell: Cell): Effect.Effect<void> =>
       return Effect.andThen(tellReaders(shell, fiber, event), tellUntold(shell, fiber))
     })
   )
+
+/**
+ * Holds the circuit to another config from now on. The state that it is in, and since when, stays; calls under way settle as
+ * ever. One that was admitted untimed counts as quick.
+ */
+export const reconfigure = ({ shell, state }: Cell, config: Circuit.CircuitConfig): void => {
+  shell.config = config
+  shell.timesCalls = timesCalls(config)
+  const circuit = Ref.getUnsafe(state)
+  if (circuit._tag !== "Closed") return
+  MutableRef.set(state.ref, { ...circuit, watches: Trip.rewatch(config.trips, circuit.watches) })
+}
 
 /** The override in force, as long as its time is not over. */
 export const overrideAt = ({ override }: Cell, nowMillis: number): Override | undefined =>

@@ -26,9 +26,9 @@ export interface Override {
 /** What the circuits of one breaker share: what they are held to, and how it tells of them. */
 export interface Shell {
   readonly name: string
-  readonly config: Circuit.CircuitConfig
+  config: Circuit.CircuitConfig
   /** Whether a rule asks how long calls take. */
-  readonly timesCalls: boolean
+  timesCalls: boolean
   readonly hub: PubSub.PubSub<Take.Take<PolicyEvent.Transition>>
   readonly emit: PolicyEvent.Emitter["emit"]
   readonly counters: {
@@ -88,7 +88,7 @@ export const make = (
   config,
   hub,
   emit,
-  timesCalls: slowerThanMillis(config.trips) < Number.POSITIVE_INFINITY,
+  timesCalls: timesCalls(config),
   counters: { successful: 0, failed: 0, ignored: 0, rejected: 0, fallback: 0 },
   transitions: { closed: { ...noTransitions }, open: { ...noTransitions }, half_open: { ...noTransitions } },
   lastFailureAtMillis: undefined,
@@ -96,6 +96,10 @@ export const make = (
   outbox: { steps: [], isBeingTold: false },
   startProber: undefined
 })
+
+/** Whether a rule asks how long calls take. */
+export const timesCalls = ({ trips }: Circuit.CircuitConfig): boolean =>
+  slowerThanMillis(trips) < Number.POSITIVE_INFINITY
 
 const noTransitions = { closed: 0, open: 0, half_open: 0 }
 

@@ -7,6 +7,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type * as PolicyEvent from "../PolicyEvent.ts"
@@ -17,6 +18,12 @@ import * as admission from "./admission.ts"
 import { monotonicMillis } from "./clock.ts"
 import * as rejections from "./rejections.ts"
 
+/** The longest wait and the most that may wait; nobody waits where the latter is 0. */
+export interface Line {
+  maxWaitMillis: number
+  maxWaiting: number
+}
+
 /** What a limiter is held to; validated before it gets here. */
 export interface Settings<Config, State> {
   readonly name: string
@@ -25,9 +32,7 @@ export interface Settings<Config, State> {
   readonly states: KeyTable<State>
   /** What becomes of a call of a new key when there is no room for it. */
   readonly whenFull: "reject" | "admit"
-  /** The longest wait and the most that may wait; nobody waits where the latter is 0. */
-  readonly maxWaitMillis: number
-  readonly maxWaiting: number
+  readonly line: Line
   /** What the caller has left, if there is a bound to it. */
   readonly remainingMillis: (fiber: Fiber.Fiber<unknown, unknown>) => number | undefined
   readonly originMillis: number
@@ -60,9 +65,33 @@ export interface Limiter {
   ) => Effect.Effect<A, E | ServiceUnavailable, R>
   readonly peek: (key: string, cost: number) => Effect.Effect<Found>
   readonly refund: (key: string, cost: number) => Effect.Effect<void>
+  /**
+   * Goes on with another config or algorithm, for the limiter that has only the empty key. What is taken now, rounded up to
+   * whole units, is taken of the new one too, as far as it has so much. Calls that wait keep their turns.
+   */
+  readonly replace: <Config, State>(next: Replacement<Config, State>) => Effect.Effect<void>
   readonly counts: () => Counts
   /** Tells of the rejections that were not told yet. */
   readonly tellRest: Effect.Effect<void>
+}
+
+type Replacement<Config, State> = Pick<Settings<Config, State>, "algorithm" | "config" | "states">
+
+/** What is done with the states of one algorithm, in the step of a fiber. */
+interface Inside {
+  readonly enter: <A, E, R>(
+    fiber: Fiber.Fiber<unknown, unknown>,
+    key: string,
+    cost: number,
+    self: Effect.Effect<A, E, R>,
+    mayWait: boolean
+  ) => Effect.Effect<A, E | ServiceUnavailable, R>
+  readonly peek: (fiber: Fiber.Fiber<unknown, unknown>, key: string, cost: number) => Found
+  readonly refund: (fiber: Fiber.Fiber<unknown, unknown>, key: string, cost: number) => void
+  readonly isLike: (algorithm: unknown, config: unknown) => boolean
+  /** What is gone of the only key. */
+  readonly taken: (now: number) => number
+  readonly size: () => number
 }
 
 /** What one limiter works on. */
@@ -82,21 +111,50 @@ interface Waiter<State> {
   next: Waiter<State> | undefined
 }
 
+const onlyKey = ""
+
 export const make = <Config, State>(settings: Settings<Config, State>): Limiter => {
-  const shell: Shell<Config, State> = {
-    ...settings,
+  const shared = {
     rejections: rejections.make(settings.name, UnavailableReason.RateLimited(), settings.emit),
-    counters: { admitted: 0, delayed: 0, waiting: 0, letThrough: 0 },
-    lines: new Map()
+    counters: { admitted: 0, delayed: 0, waiting: 0, letThrough: 0 }
   }
+  let inside = insideOf({ ...settings, ...shared, lines: new Map() })
   return {
-    execute: (key, cost, self, mayWait) => execute(shell, key, cost, self, mayWait),
-    peek: (key, cost) => peek(shell, key, cost),
-    refund: (key, cost) => refund(shell, key, cost),
-    counts: () => ({ ...shell.counters, rejected: shell.rejections.total, keys: shell.states.size }),
-    tellRest: rejections.tellRest(shell.rejections)
+    execute: (key, cost, self, mayWait) =>
+      Effect.withFiber((fiber) => inside.enter(fiber, key, cost, self, mayWait)),
+    peek: (key, cost) => Effect.withFiber((fiber) => Effect.succeed(inside.peek(fiber, key, cost))),
+    refund: (key, cost) =>
+      Effect.withFiber((fiber) => {
+        inside.refund(fiber, key, cost)
+        return Effect.void
+      }),
+    replace: ({ algorithm, config, states }) =>
+      Effect.withFiber((fiber) => {
+        if (inside.isLike(algorithm, config)) return Effect.void
+        const now = nowMillis(settings, fiber)
+        const cost = Math.min(inside.taken(now), algorithm.remaining(config, now)(algorithm.initial))
+        states.set(onlyKey, algorithm.take(config, cost, now, 0)(algorithm.initial)[1])
+        // Those in line leave it as they found it: to give back what they took of the old states moves nothing any more.
+        inside = insideOf({ ...settings, ...shared, algorithm, config, states, lines: new Map() })
+        return Effect.void
+      }),
+    counts: () => ({ ...shared.counters, rejected: shared.rejections.total, keys: inside.size() }),
+    tellRest: rejections.tellRest(shared.rejections)
   }
 }
+
+const insideOf = <Config, State>(shell: Shell<Config, State>): Inside => ({
+  enter: (fiber, key, cost, self, mayWait) => enter(shell, fiber, key, cost, self, mayWait),
+  peek: (fiber, key, cost) => peek(shell, fiber, key, cost),
+  refund: (fiber, key, cost) => refund(shell, fiber, key, cost),
+  isLike: (algorithm, config) => algorithm === shell.algorithm && Equal.equals(config, shell.config),
+  taken: (now) => {
+    const { algorithm, config, states } = shell
+    const remaining = algorithm.remaining(config, now)
+    return remaining(algorithm.initial) - remaining(states.get(onlyKey) ?? algorithm.initial)
+  },
+  size: () => shell.states.size
+})
 
 /** Milliseconds since the limiter was made: small numbers, which add up exactly. */
 const nowMillis = (
@@ -104,27 +162,27 @@ const nowMillis = (
   fiber: Fiber.Fiber<unknown, unknown>
 ): number => Math.round((monotonicMillis(fiber) - originMillis) * 1e3) / 1e3
 
-const execute = <Config, State, A, E, R>(
+const enter = <Config, State, A, E, R>(
   shell: Shell<Config, State>,
+  fiber: Fiber.Fiber<unknown, unknown>,
   key: string,
   cost: number,
   self: Effect.Effect<A, E, R>,
   mayWait: boolean
-): Effect.Effect<A, E | ServiceUnavailable, R> =>
-  Effect.withFiber((fiber) => {
-    const now = nowMillis(shell, fiber)
-    const held = shell.states.get(key)
-    const before = held ?? shell.algorithm.initial
-    const [decision, after] = shell.algorithm.take(shell.config, cost, now, 0)(before)
-    if (decision._tag === "Rejected") {
-      return shell.maxWaiting === 0 || !mayWait
-        ? rejections.reject(shell.rejections, fiber, now, decision.retryAfterMillis)
-        : Effect.andThen(wait(shell, fiber, key, cost), self)
-    }
-    if (after !== before && !keep(shell, key, held, after, now)) return rejectForRoom(shell, fiber, now)
-    shell.counters.admitted++
-    return self
-  })
+): Effect.Effect<A, E | ServiceUnavailable, R> => {
+  const now = nowMillis(shell, fiber)
+  const held = shell.states.get(key)
+  const before = held ?? shell.algorithm.initial
+  const [decision, after] = shell.algorithm.take(shell.config, cost, now, 0)(before)
+  if (decision._tag === "Rejected") {
+    return shell.line.maxWaiting === 0 || !mayWait
+      ? rejections.reject(shell.rejections, fiber, now, decision.retryAfterMillis)
+      : Effect.andThen(wait(shell, fiber, key, cost), self)
+  }
+  if (after !== before && !keep(shell, key, held, after, now)) return rejectForRoom(shell, fiber, now)
+  shell.counters.admitted++
+  return self
+}
 
 /** Keeps what a call left behind; `false` when there is no room for it and the call must not run. */
 const keep = <Config, State>(
@@ -184,9 +242,10 @@ const patienceMillis = <Config, State>(
   shell: Shell<Config, State>,
   fiber: Fiber.Fiber<unknown, unknown>
 ): number => {
-  if (shell.counters.waiting >= shell.maxWaiting) return 0
+  const { maxWaiting, maxWaitMillis } = shell.line
+  if (shell.counters.waiting >= maxWaiting) return 0
   const left = shell.remainingMillis(fiber)
-  return left === undefined ? shell.maxWaitMillis : Math.min(shell.maxWaitMillis, left - leastMillis)
+  return left === undefined ? maxWaitMillis : Math.min(maxWaitMillis, left - leastMillis)
 }
 
 /** Timers may fire up to a millisecond early, and nobody is let through before the turn. */
@@ -239,30 +298,35 @@ const leave = <Config, State>(
   }
 }
 
-const peek = <Config, State>(shell: Shell<Config, State>, key: string, cost: number): Effect.Effect<Found> =>
-  Effect.withFiber((fiber) => {
-    const { algorithm, config, states } = shell
-    const now = nowMillis(shell, fiber)
-    const held = states.get(key)
-    if (held === undefined && cost > 0 && shell.whenFull === "reject" && !states.hasRoom(now)) {
-      const millis = states.freeAtMillis - now
-      return Effect.succeed({ remaining: 0, retryAfterMillis: millis, resetAfterMillis: millis })
-    }
-    const state = held ?? algorithm.initial
-    const [decision] = algorithm.take(config, cost, now, 0)(state)
-    return Effect.succeed({
-      remaining: algorithm.remaining(config, now)(state),
-      retryAfterMillis: decision._tag === "Admitted" ? 0 : decision.retryAfterMillis,
-      resetAfterMillis: Math.max(0, algorithm.freeAtMillis(config)(state) - now)
-    })
-  })
+const peek = <Config, State>(
+  shell: Shell<Config, State>,
+  fiber: Fiber.Fiber<unknown, unknown>,
+  key: string,
+  cost: number
+): Found => {
+  const { algorithm, config, states } = shell
+  const now = nowMillis(shell, fiber)
+  const held = states.get(key)
+  if (held === undefined && cost > 0 && shell.whenFull === "reject" && !states.hasRoom(now)) {
+    const millis = states.freeAtMillis - now
+    return { remaining: 0, retryAfterMillis: millis, resetAfterMillis: millis }
+  }
+  const state = held ?? algorithm.initial
+  const [decision] = algorithm.take(config, cost, now, 0)(state)
+  return {
+    remaining: algorithm.remaining(config, now)(state),
+    retryAfterMillis: decision._tag === "Admitted" ? 0 : decision.retryAfterMillis,
+    resetAfterMillis: Math.max(0, algorithm.freeAtMillis(config)(state) - now)
+  }
+}
 
-const refund = <Config, State>(shell: Shell<Config, State>, key: string, cost: number): Effect.Effect<void> =>
-  Effect.withFiber((fiber) => {
-    const held = shell.states.get(key)
-    if (held !== undefined) {
-      const now = nowMillis(shell, fiber)
-      shell.states.set(key, shell.algorithm.refund(shell.config, cost, now)(held))
-    }
-    return Effect.void
-  })
+const refund = <Config, State>(
+  shell: Shell<Config, State>,
+  fiber: Fiber.Fiber<unknown, unknown>,
+  key: string,
+  cost: number
+): void => {
+  const held = shell.states.get(key)
+  if (held === undefined) return
+  shell.states.set(key, shell.algorithm.refund(shell.config, cost, nowMillis(shell, fiber))(held))
+}

@@ -83,6 +83,17 @@ export const refund =
     return { bank: Math.min(config.bankCap, bank + cost - toFloor), floor: floor + toFloor, atMicros }
   }
 
+/** The budget under another config: what was earned stays, as far as there is room for it. */
+export const reconfigured = (
+  from: BudgetConfig,
+  to: BudgetConfig,
+  budget: Budget,
+  nowMillis: number
+): Budget => {
+  const { atMicros, bank, floor } = advance(from, budget, nowMillis)
+  return { bank: Math.min(to.bankCap, bank), floor: Math.min(to.floorCap, floor), atMicros }
+}
+
 /** The tokens that are there now. */
 export const left = (config: BudgetConfig, budget: Budget, nowMillis: number): number => {
   const { bank, floor } = advance(config, budget, nowMillis)

@@ -10,7 +10,7 @@
  * the queue once, one way: it is admitted, and holds a permit from then on, or it has left without one.
  */
 
-/** What permits are held to; validated by the shell before it gets here. */
+/** What permits are held to; validated by the shell before it gets here. `queue` and `priorities` may change at any time. */
 export interface PermitsConfig {
   /** Calls that may run at once, at least 1. */
   readonly limit: number
@@ -41,8 +41,11 @@ export interface Permits<Waiter> {
   readonly release: () => void
   /** Changes how many calls may run at once. Those that run keep their permits. */
   readonly resize: (limit: number) => void
-  /** Takes a place behind those of the same priority, which is from 0, served last, to `priorities - 1`; none if there is no room. */
-  readonly join: (waiter: Waiter, priority: number) => Place<Waiter> | undefined
+  /**
+   * Takes a place behind those of the same priority, which is from 0, served last, to `priorities - 1`; none if there is no room.
+   * There is room for one that `replaces` a place which has just left for it, also in a queue that is over full.
+   */
+  readonly join: (waiter: Waiter, priority: number, replaces?: boolean) => Place<Waiter> | undefined
   /** The place that is served last of all, if the queue is full and its priority is below this one: it can make room. */
   readonly displaceable: (priority: number) => Place<Waiter> | undefined
   /** The place whose turn it is, if a permit is free. */
@@ -109,8 +112,8 @@ class Rules<Waiter> implements Permits<Waiter> {
     this.limit = limit
   }
 
-  join(waiter: Waiter, priority: number): Place<Waiter> | undefined {
-    if (this.queued >= this.#config.queue) return undefined
+  join(waiter: Waiter, priority: number, replaces = false): Place<Waiter> | undefined {
+    if (this.queued >= this.#config.queue && !replaces) return undefined
     while (this.#lines.length < this.#config.priorities) {
       this.#lines.push({ first: undefined, last: undefined })
     }

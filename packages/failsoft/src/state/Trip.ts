@@ -52,6 +52,25 @@ export interface Watch {
 export const watch = (trips: ReadonlyArray<Trip>): ReadonlyArray<Watch> =>
   trips.flatMap((rule) => (rule._tag === "Consecutive" ? [] : [{ rule, window: Window.make(rule.window) }]))
 
+/**
+ * The windows for other rules. A rule that looks at the same calls in the same way as one before goes on with its window, so
+ * that a changed threshold judges what has been seen. Each window goes to one rule, for it changes in place.
+ */
+export const rewatch = (trips: ReadonlyArray<Trip>, watches: ReadonlyArray<Watch>): ReadonlyArray<Watch> => {
+  const left = [...watches]
+  return watch(trips).map((fresh) => {
+    const at = left.findIndex(({ rule }) => looksAtTheSame(rule, fresh.rule))
+    const [kept] = at < 0 ? [] : left.splice(at, 1)
+    return kept === undefined ? fresh : { rule: fresh.rule, window: kept.window }
+  })
+}
+
+const looksAtTheSame = (one: Rate, other: Rate): boolean =>
+  Window.isSame(one.window, other.window) &&
+  (one._tag === "FailureRate"
+    ? other._tag === "FailureRate"
+    : other._tag === "SlowCallRate" && one.slowerThanMillis === other.slowerThanMillis)
+
 /** The least time that any of the rules calls slow; without such a rule no call is. */
 export const slowerThanMillis = (trips: ReadonlyArray<Trip>): number =>
   Math.min(

@@ -21,6 +21,12 @@ export interface Window {
   readonly expire: (nowMillis: number) => void
 }
 
+/** Whether two windows hold the same calls. */
+export const isSame = (one: WindowConfig, other: WindowConfig): boolean =>
+  one._tag === "Count"
+    ? other._tag === "Count" && one.calls === other.calls
+    : other._tag === "Time" && one.durationMillis === other.durationMillis && one.buckets === other.buckets
+
 /** An empty window. */
 export const make = (config: WindowConfig): Window =>
   config._tag === "Count" ? new CountWindow(config.calls) : new TimeWindow(config)
