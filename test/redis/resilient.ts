@@ -60,7 +60,8 @@ const silence: PolicyEvent.Levels = {
   ReturnedToPrimary: "None",
   HeldWritesDiscarded: "None",
   HeldWritesReplayed: "None",
-  RefreshFailed: "None"
+  RefreshFailed: "None",
+  PolicyReloaded: "None"
 }
 
 /** Builds what logs nothing: outages are what these tests are about, and no news. */

@@ -14,6 +14,7 @@ const layers = {
     "CircuitEvent",
     "KeyedCircuit",
     "CacheEvent",
+    "ReloadEvent",
     "PolicyEvent",
     "Served",
     "Metrics",

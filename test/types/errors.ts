@@ -296,6 +296,9 @@ export const aLayerProvidesItsKeyAndNeedsNoScope = (): void => {
     Layer.Layer<Key, InvalidOption | Config.ConfigError>
   >()
   expectTypeOf(Policies.layerConfig({ billing: Key, search: Other }, "services")).toEqualTypeOf<
-    Layer.Layer<Key | Other, InvalidOption | Config.ConfigError>
+    Layer.Layer<Key | Other | Policies.Policies, InvalidOption | Config.ConfigError>
+  >()
+  expectTypeOf<Policies.Policies["Service"]["reload"]>().returns.toEqualTypeOf<
+    Effect.Effect<Readonly<Record<string, Policies.Changes>>, Policies.TableRefused>
   >()
 }

@@ -49,7 +49,6 @@ import * as Bulkhead from "./Bulkhead.ts"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
 import * as Hedge from "./Hedge.ts"
 import type { InvalidOption } from "./InvalidOption.ts"
-import * as meters from "./internal/meter.ts"
 import * as options from "./internal/options.ts"
 import { describe } from "./internal/policy/describe.ts"
 import * as pipeline from "./internal/policy/stages.ts"
@@ -58,7 +57,7 @@ import { PolicyConfig } from "./PolicyConfig.ts"
 import * as RateLimiter from "./RateLimiter.ts"
 import * as Retry from "./Retry.ts"
 import * as RetryBudget from "./RetryBudget.ts"
-import { ServiceUnavailable } from "./ServiceUnavailable.ts"
+import type { ServiceUnavailable } from "./ServiceUnavailable.ts"
 
 /** The stages of a policy. A stage that is not named is absent. */
 export interface Options<R = never> {
@@ -153,7 +152,7 @@ export const make: <R = never>(
 ) {
   yield* options.name("name", name)
   const stages = yield* pipeline.make(name, given)
-  const { breaker, bulkhead, meter, rateLimiter, retryBudget } = stages
+  const { breaker, bulkhead, rateLimiter, retryBudget } = stages
   return {
     name,
     breaker,
@@ -163,10 +162,7 @@ export const make: <R = never>(
     describe: Effect.sync(() => describe(given)),
     execute: (self) => pipeline.execute(stages, self, {}),
     executeWith: (self, call) => pipeline.execute(stages, self, call),
-    orElse: (fallback) => {
-      const answer = meter === undefined ? fallback : meters.answering(meter, fallback)
-      return breaker === undefined ? ServiceUnavailable.orElse(answer) : breaker.orElse(answer)
-    }
+    orElse: pipeline.orElse(stages)
   } satisfies Policy
 })
 

@@ -43,6 +43,7 @@ import * as Queue from "effect/Queue"
 import * as References from "effect/References"
 import * as CacheEvent from "./CacheEvent.ts"
 import * as CircuitEvent from "./CircuitEvent.ts"
+import * as ReloadEvent from "./ReloadEvent.ts"
 import type { ErrorName, UnavailableReason } from "./ServiceUnavailable.ts"
 import * as LogRate from "./state/LogRate.ts"
 
@@ -59,6 +60,7 @@ export type {
   OverrideMode,
   Transition
 } from "./CircuitEvent.ts"
+export type { PolicyReloaded } from "./ReloadEvent.ts"
 
 /** Attempt number `attempt` of `of` failed, and another follows after `delay`. */
 export interface RetryScheduled {
@@ -154,6 +156,7 @@ export type PolicyEvent =
   | HeldWritesDiscarded
   | HeldWritesReplayed
   | CacheEvent.RefreshFailed
+  | ReloadEvent.PolicyReloaded
 
 /** A synchronous receiver of events. */
 export type Listener = (event: PolicyEvent) => void
@@ -182,14 +185,16 @@ const defaultLevels: Levels = {
   ReturnedToPrimary: "Info",
   HeldWritesDiscarded: "Warn",
   HeldWritesReplayed: "Info",
-  RefreshFailed: "Warn"
+  RefreshFailed: "Warn",
+  PolicyReloaded: "Info"
 }
 
 /**
  * Log levels by kind of event.
  *
  * Default: an opening and spent attempts at `Error`; a retry, rejections (summed by the minute), what people do to a
- * circuit, a degraded start, held writes given up and refreshes that failed at `Warn`; the other transitions, the return to a primary and held writes sent at `Info`; single rejections at `Debug`.
+ * circuit, a degraded start, held writes given up and refreshes that failed at `Warn`; the other transitions, the return to a primary, held writes sent and
+ * a reload at `Info`; single rejections at `Debug`.
  */
 export const LogLevels: Context.Reference<Levels> = Context.Reference("failsoft/PolicyEvent/LogLevels", {
   defaultValue: () => defaultLevels
@@ -378,8 +383,10 @@ const describe = (event: PolicyEvent): { message: string; annotations: Record<st
         message: `${event.policy}: sent ${event.count} held writes, lost ${event.lost}`,
         annotations: { ...common, count: event.count, lost: event.lost }
       }
-    case "RefreshFailed": {
-      const { annotations, message } = CacheEvent.describe(event)
+    case "RefreshFailed":
+    case "PolicyReloaded": {
+      const { annotations, message } =
+        event._tag === "RefreshFailed" ? CacheEvent.describe(event) : ReloadEvent.describe(event)
       return { message, annotations: { ...common, ...annotations } }
     }
   }

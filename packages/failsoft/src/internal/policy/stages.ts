@@ -49,15 +49,7 @@ export const make: <R = never>(
 ) {
   const isOff = given.enabled === false
   const stage = { ...(isOff ? { enabled: false } : {}), name }
-  const deadline =
-    given.deadline === undefined ? undefined : yield* options.millis(name, "deadline", given.deadline)
-  const attemptTimeout =
-    given.attemptTimeout === undefined
-      ? deadline
-      : Math.min(
-          yield* options.millis(name, "attemptTimeout", given.attemptTimeout),
-          deadline ?? Number.POSITIVE_INFINITY
-        )
+  const times = yield* timesOf(name, given)
   const breaker =
     given.breaker && (yield* part("breaker", CircuitBreaker.make({ ...given.breaker, ...stage })))
   const bulkhead = given.bulkhead && (yield* part("bulkhead", Bulkhead.make({ ...given.bulkhead, ...stage })))
@@ -77,16 +69,37 @@ export const make: <R = never>(
     rateLimiter,
     bulkhead,
     breaker,
+    ...times
+  } satisfies Stages
+})
+
+/** What bounds the time of all attempts together, and of each. */
+export const timesOf = Effect.fnUntraced(function* (
+  name: string,
+  given: Pick<Options, "deadline" | "attemptTimeout" | "enabled">
+) {
+  const deadline =
+    given.deadline === undefined ? undefined : yield* options.millis(name, "deadline", given.deadline)
+  const attemptTimeout =
+    given.attemptTimeout === undefined
+      ? deadline
+      : Math.min(
+          yield* options.millis(name, "attemptTimeout", given.attemptTimeout),
+          deadline ?? Number.POSITIVE_INFINITY
+        )
+  const isOff = given.enabled === false
+  const times: Pick<Stages, "within" | "attempt"> = {
     within: deadline === undefined || isOff ? identity : Deadline.within(Duration.millis(deadline)),
     attempt:
       attemptTimeout === undefined || isOff
         ? identity
         : Deadline.attemptTimeout(name, Duration.millis(attemptTimeout))
-  } satisfies Stages
+  }
+  return times
 })
 
 /** Makes a stage, which leaves it to the policy to count calls. */
-const part = <A, R>(
+export const part = <A, R>(
   stage: string,
   made: Effect.Effect<A, InvalidOption, R>
 ): Effect.Effect<A, InvalidOption, R> =>
@@ -97,6 +110,14 @@ const budgetOf = (
   stage: { readonly name: string; readonly enabled?: boolean }
 ): Effect.Effect<RetryBudget.RetryBudget, InvalidOption, Scope.Scope> =>
   "withdraw" in given ? Effect.succeed(given) : part("retryBudget", RetryBudget.make({ ...given, ...stage }))
+
+/** Answers calls that the stages turned away, and has them counted where they count. */
+export const orElse =
+  ({ breaker, meter }: Stages): CircuitBreaker.CircuitBreaker["orElse"] =>
+  (fallback) => {
+    const answer = meter === undefined ? fallback : meters.answering(meter, fallback)
+    return breaker === undefined ? ServiceUnavailable.orElse(answer) : breaker.orElse(answer)
+  }
 
 /** Takes a call through all stages. */
 export const execute = <A, E, R>(

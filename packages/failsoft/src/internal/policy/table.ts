@@ -1,0 +1,98 @@
+/**
+ * Reads a table of policies from a provider of configuration, and checks all of it.
+ *
+ * Effect's `Config` stops at the first thing that is wrong and does not look at fields that nobody asked for. Here a person
+ * changed the table and wants to know everything that is wrong with it, a misspelt field first of all.
+ */
+import * as Config from "effect/Config"
+import type * as ConfigProvider from "effect/ConfigProvider"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
+import * as SchemaIssue from "effect/SchemaIssue"
+import * as Health from "../../Health.ts"
+import type { InvalidOption } from "../../InvalidOption.ts"
+import * as Policy from "../../Policy.ts"
+import { PolicyConfig } from "../../PolicyConfig.ts"
+import * as stages from "./stages.ts"
+
+/** The rows that could be read, and what is wrong with the others. */
+export interface Table {
+  readonly rows: Readonly<Record<string, PolicyConfig>>
+  readonly error: Config.ConfigError | undefined
+}
+
+/** Reads the rows of these names below `path`. */
+export const read = (
+  provider: ConfigProvider.ConfigProvider,
+  names: ReadonlyArray<string>,
+  path: ConfigProvider.Path
+): Effect.Effect<Table> =>
+  Effect.gen(function* () {
+    const rows: Record<string, PolicyConfig> = {}
+    const issues: Array<SchemaIssue.Issue> = []
+    for (const name of names) {
+      const found = yield* fieldsAt(provider, [...path, name], SchemaAST.toEncoded(PolicyConfig.ast))
+      const decoded = yield* Effect.result(decodeRow(name, found))
+      if (decoded._tag === "Success") rows[name] = decoded.success
+      else issues.push(decoded.failure)
+    }
+    const [first, ...others] = issues
+    if (first === undefined) return { rows, error: undefined }
+    const all = new SchemaIssue.Composite(Table.ast, [first, ...others])
+    return { rows, error: new Config.ConfigError(new Schema.SchemaError(new SchemaIssue.Pointer(path, all))) }
+  }).pipe(Effect.catch((error) => Effect.succeed({ rows: {}, error: new Config.ConfigError(error) })))
+
+const Table = Schema.Record(Schema.String, PolicyConfig)
+
+const decodeRow = (name: string, found: unknown): Effect.Effect<PolicyConfig, SchemaIssue.Issue> =>
+  Schema.decodeUnknownEffect(Schema.Struct({ [name]: PolicyConfig }))(
+    found === undefined ? {} : { [name]: found },
+    { errors: "all", onExcessProperty: "error" }
+  ).pipe(
+    Effect.map((row) => row[name] ?? {}),
+    Effect.mapError(({ issue }) => issue)
+  )
+
+/** A part of the name of an environment variable: what a provider for those calls a field may be the beginning of one. */
+const isPartOfVariable = (key: string): boolean => /^[A-Z0-9_]+$/.test(key)
+
+/** What a provider has at a path, as plain data: every field that a schema asks for, and the names of all others. */
+const fieldsAt = (
+  provider: ConfigProvider.ConfigProvider,
+  path: ConfigProvider.Path,
+  ast: SchemaAST.AST
+): Effect.Effect<unknown, ConfigProvider.SourceError> =>
+  Effect.gen(function* () {
+    const node = yield* provider.load(path)
+    const properties = ast._tag === "Objects" ? ast.propertySignatures : []
+    const fields: Record<string, unknown> = {}
+    for (const { name, type } of properties) {
+      const key = String(name)
+      const found = yield* fieldsAt(provider, [...path, key], type)
+      if (found !== undefined) fields[key] = found
+    }
+    const isScalar = ast._tag !== "Objects"
+    if (node === undefined || node._tag !== "Record" || (isScalar && node.value !== undefined)) {
+      return Object.keys(fields).length > 0 ? fields : node && (node.value ?? [])
+    }
+    const others = [...node.keys].filter((key) => !properties.some(({ name }) => name === key))
+    for (const key of others) if (!isPartOfVariable(key)) fields[key] = "present"
+    return Object.keys(fields).length > 0 || others.length === 0 ? fields : undefined
+  })
+
+/** What is out of its range in a row: one option of each stage at most. Nothing of what is made for it is seen anywhere. */
+export const check = (name: string, row: PolicyConfig): Effect.Effect<ReadonlyArray<InvalidOption>> => {
+  const { enabled, ...given } = Policy.fromConfig(row)
+  const checks = Object.entries(given).map(([stage, options]) =>
+    stages
+      .make(name, { enabled, [stage]: options })
+      .pipe(Effect.match({ onFailure: (error) => [error], onSuccess: () => [] }), Effect.scoped)
+  )
+  return Effect.map(Effect.all(checks), (found) => found.flat()).pipe(
+    Effect.provideService(Metric.MetricRegistry, new Map()),
+    Effect.updateContext((context: Context.Context<never>) => Context.omit(Health.Health)(context))
+  )
+}
