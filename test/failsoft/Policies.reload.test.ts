@@ -416,7 +416,7 @@ describe("a table that is wrong", () => {
     ["a missing row", { billing: {} }, "services.search: Missing key"],
     ["a row that is none", { billing: {}, search: "off" }, "services.search: "],
     ["a row that is a list", { billing: {}, search: [1] }, "services.search: "],
-    ["a stage that is none", { billing: { retry: 3 }, search: {} }, "services.billing.retry: "],
+    ["a stage that is none", { billing: { breaker: 3 }, search: {} }, "services.billing.breaker: "],
     [
       "a group for a value",
       { billing: { deadline: { after: 3 } }, search: {} },

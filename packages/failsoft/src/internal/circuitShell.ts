@@ -333,18 +333,6 @@ export const gate = <A, E, R>(
     })
   })
 
-/** Time until the opening of that generation is due, or `undefined` when it is due or over. */
-export const dueInMillis = (
-  cell: Cell,
-  fiber: Fiber.Fiber<unknown, unknown>,
-  openedGeneration: number
-): number | undefined => {
-  const circuit = Ref.getUnsafe(cell.state)
-  return circuit.generation === openedGeneration
-    ? Circuit.dueInMillis(circuit, monotonicMillis(fiber))
-    : undefined
-}
-
 /** Whether the prober may ask: not while a person holds the circuit, when an answer would mean nothing. */
 export const mayProbe = (cell: Cell, fiber: Fiber.Fiber<unknown, unknown>): boolean => {
   const mode = overrideAt(cell, monotonicMillis(fiber))?.mode

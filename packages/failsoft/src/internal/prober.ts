@@ -8,8 +8,10 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type * as Outcome from "../Outcome.ts"
 import { ServiceUnavailable, UnavailableReason } from "../ServiceUnavailable.ts"
+import * as Circuit from "../state/Circuit.ts"
 import * as circuitShell from "./circuitShell.ts"
 import type { Cell, Shell } from "./circuitTell.ts"
+import { monotonicMillis } from "./clock.ts"
 
 /** What a probe is, by the key of the circuit that it is for, and how long to wait for the next. */
 export interface Probe<R> {
@@ -89,7 +91,7 @@ const through = <R>(
   )
   // Asked again after the sleep: a timer may fire a fraction early.
   const untilDue: Effect.Effect<void> = Effect.withFiber((fiber) => {
-    const dueInMillis = circuitShell.dueInMillis(cell, fiber, openedGeneration)
+    const dueInMillis = dueInMillisOf(cell, fiber, openedGeneration)
     return dueInMillis === undefined
       ? Effect.void
       : Effect.andThen(Effect.sleep(Duration.millis(dueInMillis)), untilDue)
@@ -101,4 +103,16 @@ const through = <R>(
       schedule: Schedule.spaced(Duration.millis(everyMillis))
     })
   )
+}
+
+/** Time until the opening of that generation is due, or `undefined` when it is due or over. */
+const dueInMillisOf = (
+  cell: Cell,
+  fiber: Fiber.Fiber<unknown, unknown>,
+  openedGeneration: number
+): number | undefined => {
+  const circuit = Ref.getUnsafe(cell.state)
+  return circuit.generation === openedGeneration
+    ? Circuit.dueInMillis(circuit, monotonicMillis(fiber))
+    : undefined
 }
