@@ -105,7 +105,7 @@ describe("every policy", () => {
     "Composition",
     "Anti-patterns"
   ]
-  const policies = [...policiesOf(filesOf("packages/failsoft/src/**/*.ts")), "Degradable"]
+  const policies = [...policiesOf(filesOf("packages/failsoft/src/**/*.ts")), "Policy", "Degradable"]
 
   it.each(policies)("%s has a test, a page and a line in the index", (name) => {
     const page = `docs/policies/${name.replace(/(?<=[a-z])(?=[A-Z])/g, "-").toLowerCase()}.md`

@@ -21,7 +21,7 @@ const layerOf = (services: unknown) =>
 const reload = (billing: unknown) =>
   Effect.gen(function* () {
     const policies = yield* Policies.Policies
-    return (yield* policies.reload(providerOf({ billing, search: {} })))["billing"]
+    return (yield* policies.reload(providerOf({ billing, search: {} }))).billing
   })
 
 /** A test that begins with this row for billing. */
@@ -673,7 +673,7 @@ describe("several reloads at once", () => {
         yield* Deferred.succeed(gate, undefined)
         expect(Exit.isSuccess(yield* Fiber.join(first))).toBe(true)
         const changes = yield* Effect.flatten(Fiber.join(second))
-        expect(changes["billing"]).toMatchObject({ changed: ["bulkhead"], added: [] })
+        expect(changes.billing).toMatchObject({ changed: ["bulkhead"], added: [] })
         expect((yield* present(policy.bulkhead).snapshot).limit).toBe(2)
         expect((yield* present((yield* Search).bulkhead).snapshot).limit).toBe(2)
       })
