@@ -165,9 +165,8 @@ const shell: ReadonlyArray<Mutant> = [
   },
   {
     bug: "a reset tells of no rejections",
-    replace:
-      "Effect.andThen(tellReaders(shell, fiber, event), tellUntold(shell, fiber))\n    })\n  )\n\n/** The override in force",
-    by: "tellReaders(shell, fiber, event)\n    })\n  )\n\n/** The override in force"
+    replace: "return Effect.andThen(tellReaders(shell, fiber, event), tellUntold(shell, fiber))",
+    by: "return tellReaders(shell, fiber, event)"
   },
   {
     bug: "a reset is not streamed",
