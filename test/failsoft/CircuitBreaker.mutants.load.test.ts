@@ -331,10 +331,10 @@ it("the histories find no bug where none is planted", { timeout: 60_000 }, async
 })
 
 describe.each([
-  ["internal/circuitShell.ts", shell],
-  ["internal/circuitTell.ts", tell],
-  ["internal/circuitSnapshot.ts", snapshot],
-  ["internal/prober.ts", prober]
+  ["internal/circuit/shell.ts", shell],
+  ["internal/circuit/tell.ts", tell],
+  ["internal/circuit/snapshot.ts", snapshot],
+  ["internal/circuit/prober.ts", prober]
 ] as const)("the histories find each bug planted in %s:", (file, mutants) => {
   const text = readFileSync(join(src, file), "utf8")
 

@@ -21,7 +21,15 @@ const layers = {
     "Health",
     "Spans"
   ],
-  shell: ["internal/*"],
+  shell: [
+    "internal/*",
+    "internal/attempts/*",
+    "internal/bulkhead/*",
+    "internal/cache/*",
+    "internal/circuit/*",
+    "internal/degradable/*",
+    "internal/limiter/*"
+  ],
   policies: [] as Array<string>, // every module that no other layer names
   composition: ["internal/policy/*", "PolicyConfig", "Policy", "Policies", "Degradable"],
   index: ["index"],

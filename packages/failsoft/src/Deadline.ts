@@ -29,8 +29,8 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
 import * as Option from "effect/Option"
+import { forkFrom, started } from "./internal/attempts/started.ts"
 import { monotonicMillis } from "./internal/clock.ts"
-import { forkFrom, started } from "./internal/started.ts"
 import { ServiceUnavailable, UnavailableReason } from "./ServiceUnavailable.ts"
 
 /** The moment, in monotonic milliseconds of the fiber's clock, or `undefined` where there is no deadline. */

@@ -42,12 +42,12 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Deadline from "./Deadline.ts"
 import type { InvalidOption } from "./InvalidOption.ts"
+import { credited, paid } from "./internal/attempts/paid.ts"
+import { isTimeout } from "./internal/attempts/timeouts.ts"
+import { type Exponential, type StartWaits, waitsOf } from "./internal/attempts/waits.ts"
 import { wallMillis } from "./internal/clock.ts"
 import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct, ConfigWord } from "./internal/config.ts"
 import * as options from "./internal/options.ts"
-import { credited, paid } from "./internal/paid.ts"
-import { isTimeout } from "./internal/timeouts.ts"
-import { type Exponential, type StartWaits, waitsOf } from "./internal/waits.ts"
 import * as Metrics from "./Metrics.ts"
 import * as Outcome from "./Outcome.ts"
 import * as PolicyEvent from "./PolicyEvent.ts"
@@ -64,7 +64,7 @@ import {
 import * as Spans from "./Spans.ts"
 import type * as Backoff from "./state/Backoff.ts"
 
-export type { Exponential } from "./internal/waits.ts"
+export type { Exponential } from "./internal/attempts/waits.ts"
 
 /** How chance spreads delays: `full` (0 to the backoff), `equal` (half of it to all of it), `decorrelated`, `none`. */
 export type Jitter = Backoff.Jitter

@@ -19,12 +19,12 @@ import * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
 import * as References from "effect/References"
 import type * as Scope from "effect/Scope"
-import * as Lru from "../Lru.ts"
-import * as PolicyEvent from "../PolicyEvent.ts"
-import { errorName, ServiceUnavailable, UnavailableReason } from "../ServiceUnavailable.ts"
-import * as Freshness from "../state/Freshness.ts"
-import type { Answer, Found } from "./cacheJudge.ts"
-import { monotonicMillisOf } from "./clock.ts"
+import * as Lru from "../../Lru.ts"
+import * as PolicyEvent from "../../PolicyEvent.ts"
+import { errorName, ServiceUnavailable, UnavailableReason } from "../../ServiceUnavailable.ts"
+import * as Freshness from "../../state/Freshness.ts"
+import { monotonicMillisOf } from "../clock.ts"
+import type { Answer, Found } from "./judge.ts"
 
 /** What is held of one key. */
 export interface Entry<A, E> {

@@ -1,12 +1,12 @@
 /** Rules of a circuit as people write them, checked and turned into what the circuit is held to. */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import type { InvalidOption } from "../InvalidOption.ts"
-import type * as Rules from "../state/Trip.ts"
-import type { WindowConfig } from "../state/Window.ts"
-import * as Trip from "../Trip.ts"
-import { ConfigDuration, ConfigNumber } from "./config.ts"
-import * as options from "./options.ts"
+import type { InvalidOption } from "../../InvalidOption.ts"
+import type * as Rules from "../../state/Trip.ts"
+import type { WindowConfig } from "../../state/Window.ts"
+import * as Trip from "../../Trip.ts"
+import { ConfigDuration, ConfigNumber } from "../config.ts"
+import * as options from "../options.ts"
 
 const maxCalls = 1_000_000
 const maxTrips = 16

@@ -3,13 +3,13 @@
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import * as Limit from "../Limit.ts"
-import * as FixedWindow from "../state/FixedWindow.ts"
-import * as Gcra from "../state/Gcra.ts"
-import type { Algorithm } from "../state/Limit.ts"
-import * as SlidingWindow from "../state/SlidingWindow.ts"
-import { ConfigDuration, ConfigNumber, ConfigWord } from "./config.ts"
-import * as options from "./options.ts"
+import * as Limit from "../../Limit.ts"
+import * as FixedWindow from "../../state/FixedWindow.ts"
+import * as Gcra from "../../state/Gcra.ts"
+import type { Algorithm } from "../../state/Limit.ts"
+import * as SlidingWindow from "../../state/SlidingWindow.ts"
+import { ConfigDuration, ConfigNumber, ConfigWord } from "../config.ts"
+import * as options from "../options.ts"
 
 export const upToAMillion = { min: 1, max: 1_000_000 }
 

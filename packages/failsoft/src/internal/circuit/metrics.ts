@@ -1,9 +1,9 @@
 /** What a circuit publishes: its numbers are the shell's own, and its state is computed at the scrape. */
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import type * as Health from "../Health.ts"
-import * as Metrics from "../Metrics.ts"
-import type { Shell } from "./circuitTell.ts"
+import type * as Health from "../../Health.ts"
+import * as Metrics from "../../Metrics.ts"
+import type { Shell } from "./tell.ts"
 
 /** What a breaker is at a moment, be it of one circuit or of all its circuits together. */
 export interface Present {

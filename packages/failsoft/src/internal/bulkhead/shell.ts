@@ -7,12 +7,12 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
-import * as Metrics from "../Metrics.ts"
-import type { ServiceUnavailable } from "../ServiceUnavailable.ts"
-import * as Permits from "../state/Permits.ts"
-import * as admission from "./admission.ts"
-import { monotonicMillis } from "./clock.ts"
-import * as rejections from "./rejections.ts"
+import * as Metrics from "../../Metrics.ts"
+import type { ServiceUnavailable } from "../../ServiceUnavailable.ts"
+import * as Permits from "../../state/Permits.ts"
+import * as admission from "../admission.ts"
+import { monotonicMillis } from "../clock.ts"
+import * as rejections from "../rejections.ts"
 
 /** What one bulkhead works with, whatever its keys. */
 export interface Shell {

@@ -9,9 +9,9 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as PolicyEvent from "../PolicyEvent.ts"
-import { errorName, ServiceUnavailable, UnavailableReason } from "../ServiceUnavailable.ts"
-import { monotonicMillis, wallMillis } from "./clock.ts"
+import * as PolicyEvent from "../../PolicyEvent.ts"
+import { errorName, ServiceUnavailable, UnavailableReason } from "../../ServiceUnavailable.ts"
+import { monotonicMillis, wallMillis } from "../clock.ts"
 
 /** How long the start waits, and for what. */
 export interface Waiting {

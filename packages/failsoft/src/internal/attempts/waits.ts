@@ -4,10 +4,10 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
-import type { InvalidOption } from "../InvalidOption.ts"
-import * as Backoff from "../state/Backoff.ts"
-import { monotonicMillis, wallMillis } from "./clock.ts"
-import * as options from "./options.ts"
+import type { InvalidOption } from "../../InvalidOption.ts"
+import * as Backoff from "../../state/Backoff.ts"
+import { monotonicMillis, wallMillis } from "../clock.ts"
+import * as options from "../options.ts"
 
 /** Waits that grow by a factor and are spread by chance. Made by `Retry.exponential`, checked when a retry is made. */
 export interface Exponential {

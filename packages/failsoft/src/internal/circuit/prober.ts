@@ -6,12 +6,12 @@ import * as Fiber from "effect/Fiber"
 import * as Ref from "effect/Ref"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import type * as Outcome from "../Outcome.ts"
-import { ServiceUnavailable, UnavailableReason } from "../ServiceUnavailable.ts"
-import * as Circuit from "../state/Circuit.ts"
-import * as circuitShell from "./circuitShell.ts"
-import type { Cell, Shell } from "./circuitTell.ts"
-import { monotonicMillis } from "./clock.ts"
+import type * as Outcome from "../../Outcome.ts"
+import { ServiceUnavailable, UnavailableReason } from "../../ServiceUnavailable.ts"
+import * as Circuit from "../../state/Circuit.ts"
+import { monotonicMillis } from "../clock.ts"
+import * as circuitShell from "./shell.ts"
+import type { Cell, Shell } from "./tell.ts"
 
 /** What a probe is, by the key of the circuit that it is for, and how long to wait for the next. */
 export interface Probe<R> {

@@ -2,14 +2,14 @@
 import * as Duration from "effect/Duration"
 import type * as Fiber from "effect/Fiber"
 import * as Ref from "effect/Ref"
-import * as Health from "../Health.ts"
-import * as Circuit from "../state/Circuit.ts"
-import type { Watch } from "../state/Trip.ts"
-import type { Present } from "./circuitMetrics.ts"
-import { overrideAt } from "./circuitShell.ts"
-import type { Cell, Shell } from "./circuitTell.ts"
-import { monotonicMillis } from "./clock.ts"
+import * as Health from "../../Health.ts"
+import * as Circuit from "../../state/Circuit.ts"
+import type { Watch } from "../../state/Trip.ts"
+import { monotonicMillis } from "../clock.ts"
 import type { Keyed } from "./keyedCircuits.ts"
+import type { Present } from "./metrics.ts"
+import { overrideAt } from "./shell.ts"
+import type { Cell, Shell } from "./tell.ts"
 
 /** What a circuit by itself looks like now, whether or not its breaker has others. */
 export const condition = (

@@ -12,8 +12,8 @@ import * as Layer from "effect/Layer"
 import * as Ref from "effect/Ref"
 import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
-import type { ServiceUnavailable } from "../ServiceUnavailable.ts"
-import { wallMillis } from "./clock.ts"
+import type { ServiceUnavailable } from "../../ServiceUnavailable.ts"
+import { wallMillis } from "../clock.ts"
 import * as startup from "./startup.ts"
 
 /** What is to be built, when it is tried again, and how the start waits for it. */

@@ -10,10 +10,10 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
-import type { Served } from "../Served.ts"
-import type { ServiceUnavailable } from "../ServiceUnavailable.ts"
-import * as Freshness from "../state/Freshness.ts"
-import type { Answer, Found } from "./cacheJudge.ts"
+import type { Served } from "../../Served.ts"
+import type { ServiceUnavailable } from "../../ServiceUnavailable.ts"
+import * as Freshness from "../../state/Freshness.ts"
+import type { Answer, Found } from "./judge.ts"
 import {
   detach,
   type Entry,

@@ -8,8 +8,8 @@ import {
   QuotaExceeded,
   ServiceUnavailable,
   Unsupported
-} from "../ServiceUnavailable.ts"
-import type * as Freshness from "../state/Freshness.ts"
+} from "../../ServiceUnavailable.ts"
+import type * as Freshness from "../../state/Freshness.ts"
 
 /** What is kept. */
 export interface Answer<A, E> {

@@ -10,13 +10,14 @@ import type * as Fiber from "effect/Fiber"
 import * as MutableRef from "effect/MutableRef"
 import * as Random from "effect/Random"
 import * as Ref from "effect/Ref"
-import * as Outcome from "../Outcome.ts"
-import type { ServiceUnavailable } from "../ServiceUnavailable.ts"
-import * as Spans from "../Spans.ts"
-import * as Circuit from "../state/Circuit.ts"
-import * as Superseded from "../state/Superseded.ts"
-import * as Trip from "../state/Trip.ts"
-import * as admission from "./admission.ts"
+import * as Outcome from "../../Outcome.ts"
+import type { ServiceUnavailable } from "../../ServiceUnavailable.ts"
+import * as Spans from "../../Spans.ts"
+import * as Circuit from "../../state/Circuit.ts"
+import * as Superseded from "../../state/Superseded.ts"
+import * as Trip from "../../state/Trip.ts"
+import * as admission from "../admission.ts"
+import { monotonicMillis, wallMillis } from "../clock.ts"
 import {
   announce,
   type Cell,
@@ -27,10 +28,9 @@ import {
   tellReaders,
   tellUntold,
   timesCalls
-} from "./circuitTell.ts"
-import { monotonicMillis, wallMillis } from "./clock.ts"
+} from "./tell.ts"
 
-export { type Cell, cell, make, type Shell } from "./circuitTell.ts"
+export { type Cell, cell, make, type Shell } from "./tell.ts"
 
 /** Runs a call through the circuit. */
 export const execute = <A, E, R>(
