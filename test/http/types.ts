@@ -4,7 +4,7 @@
 import { HealthRoutes, Problem, ServiceClient, ServiceClients } from "@failsoft/http"
 import { type Config, Context, Effect, type Layer, Schema } from "effect"
 import { HttpClient, type HttpClientError, type HttpClientResponse, type HttpRouter } from "effect/http"
-import type { Ambiguous, Health, InvalidOption, Policy, ServiceUnavailable } from "failsoft"
+import type { Ambiguous, Health, InvalidOption, Policy, RetryBudget, ServiceUnavailable } from "failsoft"
 
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
 const holds = <_ extends true>(): void => {}
@@ -28,7 +28,7 @@ holds<Equal<typeof executed, Effect.Effect<Response, Errors>>>()
 holds<Equal<Errors, ServiceClient.ServiceClientError>>()
 
 // A mark changes no type.
-const marked = ServiceClient.idempotent(post)
+const marked = ServiceClient.idempotent(post).pipe(ServiceClient.withPriority(1), ServiceClient.withCost(2))
 holds<Equal<typeof marked, typeof post>>()
 
 // A fallback for an outage takes ServiceUnavailable away, and nothing else; its own errors are added.
@@ -56,6 +56,9 @@ const all = ServiceClients.layerConfig({ auth: Auth, billing: Billing }, "servic
 holds<
   Equal<typeof all, Layer.Layer<Auth | Billing, InvalidOption | Config.ConfigError, HttpClient.HttpClient>>
 >()
+declare const retryBudget: RetryBudget.RetryBudget
+const paying = ServiceClients.layerConfig({ auth: Auth, billing: Billing }, "services", { retryBudget })
+holds<Equal<typeof paying, typeof all>>()
 const table = ServiceClients.layer({ auth: Auth, billing: Billing }, { auth: { url: "http://auth" } })
 holds<Equal<typeof table, Layer.Layer<Auth | Billing, InvalidOption, HttpClient.HttpClient>>>()
 

@@ -1,11 +1,11 @@
 /**
  * An HTTP client for one downstream service, behind a policy of its own.
  *
- * It is an ordinary `HttpClient` whose base URL is the service's: every request passes retry, circuit breaker and
- * attempt timeout. The body is read within the attempt, up to `maxBodyBytes`, so that a service which answers its
+ * It is an ordinary `HttpClient` whose base URL is the service's: every request passes the stages of its `Policy`, which are
+ * retry, circuit breaker and attempt timeout unless the options name more. The body is read within the attempt, up to `maxBodyBytes`, so that a service which answers its
  * headers and then drips is given up like one that hangs.
  *
- * What is retried: requests that may be applied twice. Those are the idempotent methods, requests with an
+ * What is retried and hedged: requests that may be applied twice. Those are the idempotent methods, requests with an
  * `Idempotency-Key` header, and requests marked with `idempotent`. What may pass is what Effect's own
  * `HttpClient.isTransientError` and `isTransientResponse` name: transport errors and the statuses 408, 429, 500, 502,
  * 503 and 504. Any other status is an answer, also for the circuit; a 429 says nothing about the service's health.
@@ -15,6 +15,7 @@
  * - A request that may not be retried keeps its own error: `HttpClientError` for what went wrong on the wire, and
  *   `Ambiguous` when it timed out after it was sent, since it may have been applied. Neither is `ServiceUnavailable`, so
  *   a fallback for an outage does not swallow it.
+ * - A hedged request may be under way twice at once. Mark a request with `idempotent` only if that does no harm.
  * - For a body that must be streamed, use Effect's own `HttpClient` behind `policy.executeWith`.
  *
  * **Example** (A service that answers 503)
@@ -51,6 +52,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
+import { dual } from "effect/Function"
 import * as HttpClient from "effect/http/HttpClient"
 import * as HttpClientError from "effect/http/HttpClientError"
 import * as HttpClientRequest from "effect/http/HttpClientRequest"
@@ -84,6 +86,14 @@ export interface Options {
   readonly attemptTimeout?: Duration.Input | undefined
   /** Default: 2 attempts, `Retry.exponential()`. With `enabled: false` one attempt, which fails as several would. */
   readonly retry?: Omit<NonNullable<Policy.Options["retry"]>, "isTransient"> | undefined
+  /** What retry and hedge are paid from: a budget that others share, or options for one of its own. Default: none. */
+  readonly retryBudget?: Policy.Options["retryBudget"]
+  /** A further attempt of a request that may be repeated and takes long. Default: none. */
+  readonly hedge?: Policy.Options["hedge"]
+  /** How often requests may be sent. Each attempt counts. Default: no limit. */
+  readonly rateLimiter?: Policy.Options["rateLimiter"]
+  /** How many requests may be under way at once. Default: no limit. */
+  readonly bulkhead?: Policy.Options["bulkhead"]
   /** Default: `CircuitBreaker`'s own, but for one successful probe that closes the circuit. */
   readonly breaker?: Omit<NonNullable<Policy.Options["breaker"]>, "probe" | "classify"> | undefined
   /** A path that is requested with GET while the circuit is open and due, so that it recovers by itself. Default: none. */
@@ -101,18 +111,39 @@ export interface ServiceClient extends HttpClient.HttpClient.With<ServiceClientE
   readonly policy: Policy.Policy
 }
 
-/** Whether requests of the present fiber may be applied twice, whatever their method. Set by `idempotent`. */
-const Idempotent = Context.Reference<boolean>("@failsoft/http/ServiceClient/Idempotent", {
-  defaultValue: () => false
-})
+/** What the requests of the present fiber ask of the policy. */
+const Asked = Context.Reference<Pick<Policy.CallOptions<never, never>, "idempotent" | "priority" | "cost">>(
+  "@failsoft/http/ServiceClient/Asked",
+  { defaultValue: () => ({}) }
+)
 
 /**
- * Marks the requests of an effect as idempotent: applying them twice is as good as once, so they may be retried.
+ * Marks the requests of an effect as idempotent: applying them twice is as good as once, so they may be retried and hedged.
  *
  * For a POST that only asks, such as the check of a token.
  */
 export const idempotent = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.provideService(self, Idempotent, true)
+  Effect.updateService(self, Asked, (asked) => ({ ...asked, idempotent: true }))
+
+/** The level that the requests of an effect have in the queue of the bulkhead: see `Bulkhead.CallOptions`. */
+export const withPriority: {
+  (priority: number): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  <A, E, R>(self: Effect.Effect<A, E, R>, priority: number): Effect.Effect<A, E, R>
+} = dual(
+  2,
+  <A, E, R>(self: Effect.Effect<A, E, R>, priority: number): Effect.Effect<A, E, R> =>
+    Effect.updateService(self, Asked, (asked) => ({ ...asked, priority }))
+)
+
+/** What each request of an effect takes from the rate limiter: see `RateLimiter.CallOptions`. */
+export const withCost: {
+  (cost: number): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  <A, E, R>(self: Effect.Effect<A, E, R>, cost: number): Effect.Effect<A, E, R>
+} = dual(
+  2,
+  <A, E, R>(self: Effect.Effect<A, E, R>, cost: number): Effect.Effect<A, E, R> =>
+    Effect.updateService(self, Asked, (asked) => ({ ...asked, cost }))
+)
 
 /** The header that carries what remains of the deadline, in milliseconds. */
 const deadlineHeader = "x-envoy-expected-rq-timeout-ms"
@@ -148,6 +179,10 @@ export const make: (
         attempts: given.retry?.enabled === false ? 1 : (given.retry?.attempts ?? 2),
         isTransient: HttpClient.isTransientError
       },
+      retryBudget: given.retryBudget,
+      hedge: given.hedge,
+      rateLimiter: given.rateLimiter,
+      bulkhead: given.bulkhead,
       breaker: {
         ...given.breaker,
         halfOpen: { ...given.breaker?.halfOpen, successes: given.breaker?.halfOpen?.successes ?? 1 },
@@ -219,26 +254,26 @@ const execute = (
   attemptTimeout: Duration.Input,
   request: HttpClientRequest.HttpClientRequest
 ): Effect.Effect<HttpClientResponse.HttpClientResponse, ServiceClientError> =>
-  Effect.flatMap(
-    mayRepeat(request),
-    (repeatable): Effect.Effect<HttpClientResponse.HttpClientResponse, ServiceClientError> => {
-      let begun = 0
-      const call = Effect.suspend(() => {
-        const attempt = Effect.flatMap(withDeadline(request, attemptTimeout), send)
-        // The transport makes a span for each attempt, which is where OpenTelemetry looks for this.
-        return begun++ === 0
-          ? attempt
-          : Effect.annotateSpans(attempt, Spans.attributes.resendCount, begun - 1)
-      })
-      return repeatable
-        ? policy.execute(call)
-        : Effect.catchIf(
-            policy.executeWith(call, { retry: false }),
-            (error): error is ServiceUnavailable => error instanceof ServiceUnavailable,
-            (error) => Effect.fail(wasSent(error) ? ambiguous(policy.name, request, error) : error)
-          )
-    }
-  )
+  Effect.flatMap(Asked, (asked): Effect.Effect<HttpClientResponse.HttpClientResponse, ServiceClientError> => {
+    let begun = 0
+    const call = Effect.suspend(() => {
+      const attempt = Effect.flatMap(withDeadline(request, attemptTimeout), send)
+      // The transport makes a span for each attempt, which is where OpenTelemetry looks for this.
+      return begun++ === 0 ? attempt : Effect.annotateSpans(attempt, Spans.attributes.resendCount, begun - 1)
+    })
+    const repeatable = mayRepeat(request, asked.idempotent === true)
+    const executed = policy.executeWith(call, { ...asked, idempotent: repeatable, retry: repeatable })
+    return repeatable
+      ? executed
+      : Effect.catchIf(
+          executed,
+          (error): error is ServiceUnavailable => error instanceof ServiceUnavailable,
+          (error) =>
+            Effect.fail(
+              begun > 0 && error.reason._tag === "TimedOut" ? ambiguous(policy.name, request, error) : error
+            )
+        )
+  })
 
 /**
  * A service that is too slow for every call must not pass for well, nor hold the slot of the half-open circuit: a probe has
@@ -258,9 +293,6 @@ const probe = (
     return Deadline.attemptTimeout(send(HttpClientRequest.get(path)), name, patience)
   })
 
-const wasSent = ({ reason }: ServiceUnavailable): boolean =>
-  reason._tag === "TimedOut" && Duration.isGreaterThan(reason.after, Duration.zero)
-
 const ambiguous = (
   service: string,
   request: HttpClientRequest.HttpClientRequest,
@@ -270,13 +302,9 @@ const ambiguous = (
 const idempotentMethods = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "PUT", "DELETE"])
 
 /** A stream can be sent once, so not even an idempotent request with one is repeated. */
-const mayRepeat = (request: HttpClientRequest.HttpClientRequest): Effect.Effect<boolean> =>
-  Effect.map(
-    Idempotent,
-    (marked) =>
-      request.body._tag !== "Stream" &&
-      (marked || idempotentMethods.has(request.method) || "idempotency-key" in request.headers)
-  )
+const mayRepeat = (request: HttpClientRequest.HttpClientRequest, isMarked: boolean): boolean =>
+  request.body._tag !== "Stream" &&
+  (isMarked || idempotentMethods.has(request.method) || "idempotency-key" in request.headers)
 
 const withDeadline = (
   request: HttpClientRequest.HttpClientRequest,

@@ -43,7 +43,7 @@ import * as Effect from "effect/Effect"
 import type * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
-import { InvalidOption } from "failsoft"
+import { InvalidOption, type RetryBudget } from "failsoft"
 import * as ServiceClient from "./ServiceClient.ts"
 
 /** Keys for service clients by the name of the service. */
@@ -74,21 +74,33 @@ export const layer = <K extends Keys>(
     )
   )
 
+/** What clients of a table have in common. */
+export interface Shared {
+  /** What the retries and hedges of every client are paid from whose row has no `retryBudget` of its own. Default: none. */
+  readonly retryBudget?: RetryBudget.RetryBudget | undefined
+}
+
 /**
  * A Layer that provides one service client for each key, named as in `keys`, from the table below `path`.
  *
- * Each name must have a row. Fails with `ConfigError` when a value cannot be read, naming the row and the field, and
+ * Each name must have a row. `shared` is what a table cannot say. Fails with `ConfigError` when a value cannot be read, naming the row and the field, and
  * with `InvalidOption` when it is out of its range.
  */
 export const layerConfig = <K extends Keys>(
   keys: K,
-  path: string | ConfigProvider.Path
+  path: string | ConfigProvider.Path,
+  shared: Shared = {}
 ): Layer.Layer<K[keyof K]["Identifier"], InvalidOption | Config.ConfigError, HttpClient.HttpClient> =>
   Layer.unwrap(
     Effect.map(Config.schema(tableOf(keys), path), (rows) =>
       layer(
         keys,
-        Object.fromEntries(Object.entries(rows).map(([name, row]) => [name, ServiceClient.fromConfig(row)]))
+        Object.fromEntries(
+          Object.entries(rows).map(([name, row]) => {
+            const given = ServiceClient.fromConfig(row)
+            return [name, { ...given, retryBudget: given.retryBudget ?? shared.retryBudget }]
+          })
+        )
       )
     )
   )
