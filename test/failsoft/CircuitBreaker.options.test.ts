@@ -397,7 +397,7 @@ describe("layerConfig", () => {
 
   it.effect.each([
     ["soon", `"soon"`],
-    ["-5", "-5"],
+    ["-5", `"-5"`],
     ["1 fortnight", `"1 fortnight"`],
     ["Infinity", `"Infinity"`],
     ["5;rm", `"5;rm"`]

@@ -481,3 +481,38 @@ describe("ServiceClient.layerConfig", () => {
     }).pipe(Effect.provide(Server.silent))
   )
 })
+
+describe("the table", () => {
+  class VectorSearch extends Context.Service<VectorSearch, ServiceClient.ServiceClient>()(
+    "test/VectorSearch"
+  ) {}
+
+  it.effect("has services of several words in variables", () =>
+    Effect.gen(function* () {
+      const env = {
+        SERVICES_VECTOR_SEARCH_URL: "http://vectors",
+        SERVICES_VECTOR_SEARCH_RATE_LIMITER_LIMIT: "7",
+        SERVICES_VECTOR_SEARCH_RATE_LIMITER_PERIOD: "1"
+      }
+      const Live = ServiceClients.layerConfig({ vectorSearch: VectorSearch }, "services").pipe(
+        Layer.provide(scripted().layer),
+        Layer.provide(ConfigProvider.layer(fromVariables(env)))
+      )
+      const { policy } = yield* Effect.provide(VectorSearch, Live)
+      expect(policy.rateLimiter).toBeDefined()
+    })
+  )
+
+  it.effect("is refused for a field that there is not, with the name of the row", () =>
+    Effect.gen(function* () {
+      const services = { auth: { url: "http://auth", retry: { atempts: 2 } } }
+      const Live = ServiceClients.layerConfig({ auth: Auth }, "services").pipe(
+        Layer.provide(scripted().layer),
+        Layer.provide(ConfigProvider.layer(fromJson(services)))
+      )
+      const error = yield* Effect.flip(Layer.build(Live))
+      expect(error.message).toContain('["services"]["auth"]["retry"]["atempts"]')
+      expect(error.message).toContain("unknown field; allowed: enabled, attempts")
+    })
+  )
+})

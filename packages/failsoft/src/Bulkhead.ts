@@ -30,7 +30,7 @@
  * await Effect.runPromise(program) // => ["report", "report", "busy"]
  * ```
  */
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
 import type * as ConfigProvider from "effect/ConfigProvider"
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
@@ -42,7 +42,7 @@ import type * as Scope from "effect/Scope"
 import * as Deadline from "./Deadline.ts"
 import type { InvalidOption } from "./InvalidOption.ts"
 import * as bulkheadShell from "./internal/bulkhead/shell.ts"
-import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct } from "./internal/config.ts"
+import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct, readConfig } from "./internal/config.ts"
 import * as options from "./internal/options.ts"
 import * as rejections from "./internal/rejections.ts"
 import * as Metrics from "./Metrics.ts"
@@ -269,7 +269,7 @@ export const layerConfig = <I>(
 ): Layer.Layer<I, InvalidOption | Config.ConfigError> =>
   Layer.effect(
     key,
-    Effect.flatMap(Config.schema(ConfigSchema, path), (config) => make({ ...fromConfig(config), name }))
+    Effect.flatMap(readConfig(ConfigSchema, path), (config) => make({ ...fromConfig(config), name }))
   )
 
 /** As `layerConfig`, for a keyed bulkhead. Its fields are those of `KeyedConfigSchema`. */
@@ -280,7 +280,7 @@ export const layerKeyedConfig = <I>(
 ): Layer.Layer<I, InvalidOption | Config.ConfigError> =>
   Layer.effect(
     key,
-    Effect.flatMap(Config.schema(KeyedConfigSchema, path), (config) => makeKeyed({ ...config, name }))
+    Effect.flatMap(readConfig(KeyedConfigSchema, path), (config) => makeKeyed({ ...config, name }))
   )
 
 /** Runs a call through a bulkhead, with a priority of its own, or without waiting. */

@@ -33,7 +33,7 @@
  * await Effect.runPromise(program) // => "rejected without a call"
  * ```
  */
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
 import type * as ConfigProvider from "effect/ConfigProvider"
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
@@ -57,7 +57,7 @@ import * as prober from "./internal/circuit/prober.ts"
 import * as circuitShell from "./internal/circuit/shell.ts"
 import * as snapshots from "./internal/circuit/snapshot.ts"
 import * as trips from "./internal/circuit/trips.ts"
-import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct } from "./internal/config.ts"
+import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct, readConfig } from "./internal/config.ts"
 import * as options from "./internal/options.ts"
 import type { KeyedCircuitBreaker } from "./KeyedCircuit.ts"
 import * as Outcome from "./Outcome.ts"
@@ -373,7 +373,7 @@ export const layerConfig = <I>(
 ): Layer.Layer<I, InvalidOption | Config.ConfigError> =>
   Layer.effect(
     key,
-    Effect.flatMap(Config.schema(ConfigSchema, path), (config) => make({ ...fromConfig(config), name }))
+    Effect.flatMap(readConfig(ConfigSchema, path), (config) => make({ ...fromConfig(config), name }))
   )
 
 /** As `layerConfig`, for a keyed circuit breaker. Its fields are those of `KeyedConfigSchema`. */
@@ -384,7 +384,7 @@ export const layerKeyedConfig = <I>(
 ): Layer.Layer<I, InvalidOption | Config.ConfigError> =>
   Layer.effect(
     key,
-    Effect.flatMap(Config.schema(KeyedConfigSchema, path), (config) =>
+    Effect.flatMap(readConfig(KeyedConfigSchema, path), (config) =>
       makeKeyed({ ...fromConfig(config), maxKeys: config.maxKeys, idle: config.idle, name })
     )
   )

@@ -29,7 +29,7 @@
  * await Effect.runPromise(program) // => "found"
  * ```
  */
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
 import type * as ConfigProvider from "effect/ConfigProvider"
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -44,7 +44,7 @@ import type { InvalidOption } from "./InvalidOption.ts"
 import * as hedging from "./internal/attempts/hedging.ts"
 import { credited } from "./internal/attempts/paid.ts"
 import { started } from "./internal/attempts/started.ts"
-import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct } from "./internal/config.ts"
+import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct, readConfig } from "./internal/config.ts"
 import * as options from "./internal/options.ts"
 import * as Metrics from "./Metrics.ts"
 import type { RetryBudget } from "./RetryBudget.ts"
@@ -229,7 +229,7 @@ export const layerConfig = <I>(
 ): Layer.Layer<I, InvalidOption | Config.ConfigError> =>
   Layer.effect(
     key,
-    Effect.flatMap(Config.schema(ConfigSchema, path), (config) => make({ ...fromConfig(config), name }))
+    Effect.flatMap(readConfig(ConfigSchema, path), (config) => make({ ...fromConfig(config), name }))
   )
 
 /** Runs a call with a hedge. Without `idempotent: true` it is not hedged. */

@@ -36,7 +36,7 @@
  * await Effect.runPromise(program) // => "unknown, not charged"
  * ```
  */
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
 import type * as ConfigProvider from "effect/ConfigProvider"
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
@@ -49,6 +49,7 @@ import * as Bulkhead from "./Bulkhead.ts"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
 import * as Hedge from "./Hedge.ts"
 import type { InvalidOption } from "./InvalidOption.ts"
+import { readConfig } from "./internal/config.ts"
 import * as options from "./internal/options.ts"
 import { describe } from "./internal/policy/describe.ts"
 import * as pipeline from "./internal/policy/stages.ts"
@@ -198,7 +199,7 @@ export const layerConfig = <I>(
 ): Layer.Layer<I, InvalidOption | Config.ConfigError> =>
   Layer.effect(
     key,
-    Effect.flatMap(Config.schema(PolicyConfig, path), (config) => make(name, fromConfig(config)))
+    Effect.flatMap(readConfig(PolicyConfig, path), (config) => make(name, fromConfig(config)))
   )
 
 /**

@@ -24,12 +24,12 @@ import * as Schema from "effect/Schema"
 import * as Bulkhead from "./Bulkhead.ts"
 import * as CircuitBreaker from "./CircuitBreaker.ts"
 import * as Hedge from "./Hedge.ts"
-import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct } from "./internal/config.ts"
+import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct, readConfig } from "./internal/config.ts"
 import * as RateLimiter from "./RateLimiter.ts"
 import * as Retry from "./Retry.ts"
 import * as RetryBudget from "./RetryBudget.ts"
 
-export { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct }
+export { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct, readConfig }
 
 /**
  * The stages of a policy: `deadline`, `attemptTimeout`, and `retry`, `retryBudget`, `hedge`, `rateLimiter`, `bulkhead` and

@@ -35,7 +35,7 @@
  * await Effect.runPromise(program) // => ["found", "found", "too many"]
  * ```
  */
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
 import type * as ConfigProvider from "effect/ConfigProvider"
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -47,7 +47,7 @@ import type * as Scope from "effect/Scope"
 import * as Deadline from "./Deadline.ts"
 import type { InvalidOption } from "./InvalidOption.ts"
 import { monotonicMillis } from "./internal/clock.ts"
-import { ConfigBoolean, ConfigStruct } from "./internal/config.ts"
+import { ConfigBoolean, ConfigStruct, readConfig } from "./internal/config.ts"
 import * as limits from "./internal/limiter/limits.ts"
 import * as limiterShell from "./internal/limiter/shell.ts"
 import * as options from "./internal/options.ts"
@@ -269,7 +269,7 @@ export const layerConfig = <I>(
 ): Layer.Layer<I, InvalidOption | Config.ConfigError> =>
   Layer.effect(
     key,
-    Effect.flatMap(Config.schema(ConfigSchema, path), (config) => make({ ...fromConfig(config), name }))
+    Effect.flatMap(readConfig(ConfigSchema, path), (config) => make({ ...fromConfig(config), name }))
   )
 
 /** Runs a call through a limiter, with a cost of its own: 1 unless given. */

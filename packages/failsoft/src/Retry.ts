@@ -30,7 +30,7 @@
  * await Effect.runPromise(program) // => "ok"
  * ```
  */
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
 import type * as ConfigProvider from "effect/ConfigProvider"
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -46,7 +46,14 @@ import { credited, paid } from "./internal/attempts/paid.ts"
 import { isTimeout } from "./internal/attempts/timeouts.ts"
 import { type Exponential, type StartWaits, waitsOf } from "./internal/attempts/waits.ts"
 import { wallMillis } from "./internal/clock.ts"
-import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct, ConfigWord } from "./internal/config.ts"
+import {
+  ConfigBoolean,
+  ConfigDuration,
+  ConfigNumber,
+  ConfigStruct,
+  ConfigWord,
+  readConfig
+} from "./internal/config.ts"
 import * as options from "./internal/options.ts"
 import * as Metrics from "./Metrics.ts"
 import * as Outcome from "./Outcome.ts"
@@ -204,7 +211,7 @@ export const layerConfig = <I>(
 ): Layer.Layer<I, InvalidOption | Config.ConfigError> =>
   Layer.effect(
     key,
-    Effect.flatMap(Config.schema(ConfigSchema, path), (config) => make({ ...fromConfig(config), name }))
+    Effect.flatMap(readConfig(ConfigSchema, path), (config) => make({ ...fromConfig(config), name }))
   )
 
 /**

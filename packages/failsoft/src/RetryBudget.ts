@@ -29,7 +29,7 @@
  * await Effect.runPromise(program) // => [true, false]
  * ```
  */
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
 import type * as ConfigProvider from "effect/ConfigProvider"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -39,7 +39,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { InvalidOption } from "./InvalidOption.ts"
 import { monotonicMillis } from "./internal/clock.ts"
-import { ConfigBoolean, ConfigNumber, ConfigStruct, ConfigWord } from "./internal/config.ts"
+import { ConfigBoolean, ConfigNumber, ConfigStruct, ConfigWord, readConfig } from "./internal/config.ts"
 import * as options from "./internal/options.ts"
 import * as Metrics from "./Metrics.ts"
 import * as Budget from "./state/Budget.ts"
@@ -188,7 +188,7 @@ export const layerConfig = <I>(
 ): Layer.Layer<I, InvalidOption | Config.ConfigError> =>
   Layer.effect(
     key,
-    Effect.flatMap(Config.schema(ConfigSchema, path), (config) => make({ ...fromConfig(config), name }))
+    Effect.flatMap(readConfig(ConfigSchema, path), (config) => make({ ...fromConfig(config), name }))
   )
 
 /** What the options of a budget come to. */

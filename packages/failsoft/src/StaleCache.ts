@@ -46,7 +46,7 @@
  * await Effect.runPromise(program) // => { value: 42, source: "stale", ageMillis: 600_000 }
  * ```
  */
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
 import type * as ConfigProvider from "effect/ConfigProvider"
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -60,7 +60,7 @@ import type { InvalidOption } from "./InvalidOption.ts"
 import * as cacheJudge from "./internal/cache/judge.ts"
 import * as lookups from "./internal/cache/lookups.ts"
 import * as cacheShell from "./internal/cache/shell.ts"
-import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct } from "./internal/config.ts"
+import { ConfigBoolean, ConfigDuration, ConfigNumber, ConfigStruct, readConfig } from "./internal/config.ts"
 import * as options from "./internal/options.ts"
 import * as Metrics from "./Metrics.ts"
 import type * as Served from "./Served.ts"
@@ -275,7 +275,7 @@ export const layerConfig = <I, K extends Key, A, E = never, R = never>(
 ): Layer.Layer<I, InvalidOption | Config.ConfigError, Exclude<R, Scope.Scope>> =>
   Layer.effect(
     key,
-    Effect.flatMap(Config.schema(ConfigSchema, path), (config) => make({ ...given, ...fromConfig(config) }))
+    Effect.flatMap(readConfig(ConfigSchema, path), (config) => make({ ...given, ...fromConfig(config) }))
   )
 
 const snapshotOf = <K, A, E>({

@@ -46,7 +46,7 @@
  * ```
  */
 import * as Cause from "effect/Cause"
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
 import type * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
@@ -245,7 +245,7 @@ export const layerConfig = <I>(
 ): Layer.Layer<I, InvalidOption | Config.ConfigError, HttpClient.HttpClient> =>
   Layer.effect(
     key,
-    Effect.flatMap(Config.schema(ConfigSchema, path), (config) => make(name, fromConfig(config)))
+    Effect.flatMap(PolicyConfig.readConfig(ConfigSchema, path), (config) => make(name, fromConfig(config)))
   )
 
 const execute = (

@@ -36,14 +36,13 @@
  * await Effect.runPromise(names) // => ["auth", "billing"]
  * ```
  */
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
 import type * as ConfigProvider from "effect/ConfigProvider"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
-import * as Schema from "effect/Schema"
-import { InvalidOption, type RetryBudget } from "failsoft"
+import { InvalidOption, PolicyConfig, type RetryBudget } from "failsoft"
 import * as ServiceClient from "./ServiceClient.ts"
 
 /** Keys for service clients by the name of the service. */
@@ -83,7 +82,7 @@ export interface Shared {
 /**
  * A Layer that provides one service client for each key, named as in `keys`, from the table below `path`.
  *
- * Each name must have a row. `shared` is what a table cannot say. Fails with `ConfigError` when a value cannot be read, naming the row and the field, and
+ * Each name must have a row. `shared` is what a table cannot say. Fails with `ConfigError` when a row has values that cannot be read or fields that there are not, naming all of them, and
  * with `InvalidOption` when it is out of its range.
  */
 export const layerConfig = <K extends Keys>(
@@ -92,17 +91,16 @@ export const layerConfig = <K extends Keys>(
   shared: Shared = {}
 ): Layer.Layer<K[keyof K]["Identifier"], InvalidOption | Config.ConfigError, HttpClient.HttpClient> =>
   Layer.unwrap(
-    Effect.map(Config.schema(tableOf(keys), path), (rows) =>
-      layer(
-        keys,
-        Object.fromEntries(
-          Object.entries(rows).map(([name, row]) => {
-            const given = ServiceClient.fromConfig(row)
-            return [name, { ...given, retryBudget: given.retryBudget ?? shared.retryBudget }]
-          })
-        )
-      )
-    )
+    Effect.gen(function* () {
+      const below = typeof path === "string" ? [path] : path
+      const table: Record<string, ServiceClient.Options> = {}
+      for (const name of Object.keys(keys)) {
+        const row = yield* PolicyConfig.readConfig(ServiceClient.ConfigSchema, [...below, name])
+        const given = ServiceClient.fromConfig(row)
+        table[name] = { ...given, retryBudget: given.retryBudget ?? shared.retryBudget }
+      }
+      return layer(keys, table)
+    })
   )
 
 const makeFrom = (name: string, row: ServiceClient.Options | undefined) =>
@@ -111,6 +109,3 @@ const makeFrom = (name: string, row: ServiceClient.Options | undefined) =>
         new InvalidOption({ policy: name, option: "url", value: "absent", allowed: "a row in the table" })
       )
     : ServiceClient.make(name, row)
-
-const tableOf = (keys: Keys) =>
-  Schema.Struct(Object.fromEntries(Object.keys(keys).map((name) => [name, ServiceClient.ConfigSchema])))

@@ -1,11 +1,16 @@
 /**
  * Reading options from configuration: what JSON and environment variables hold, decoded to what `make` takes.
  *
- * Each message names what is allowed and what was found, because a person reads it when an application does not start.
+ * Each message names what is allowed and what was found, because a person reads it when an application does not start. Effect's
+ * own `Config` stops at the first thing that is wrong, does not look at fields that nobody asked for, and takes a group for absent
+ * whose name has several words where only variables have it.
  */
+import * as Config from "effect/Config"
+import * as ConfigProvider from "effect/ConfigProvider"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
+import * as SchemaAST from "effect/SchemaAST"
 import * as SchemaGetter from "effect/SchemaGetter"
 import * as SchemaIssue from "effect/SchemaIssue"
 
@@ -70,4 +75,57 @@ export const ConfigStruct = <const Fields extends Schema.Struct.Fields>(
 ): Schema.Struct<Fields> =>
   Schema.Struct(fields).annotate({
     messageUnexpectedKey: `unknown field; allowed: ${Object.keys(fields).join(", ")}`
+  })
+
+/**
+ * Reads a group of options at a path of the configuration. Where the group is absent, every field of it is left out.
+ *
+ * Fails with everything that is wrong: fields that cannot be read, that are missing, or that there are not. A variable of the
+ * environment that there is not cannot be told from somebody else's.
+ */
+export const readConfig = <A>(
+  group: Schema.ConstraintDecoder<A>,
+  path: string | ConfigProvider.Path
+): Effect.Effect<A, Config.ConfigError> =>
+  Effect.gen(function* () {
+    const whole = typeof path === "string" ? [path] : path
+    const found = yield* fieldsAt(
+      yield* ConfigProvider.ConfigProvider,
+      whole,
+      SchemaAST.toEncoded(group.ast)
+    ).pipe(Effect.mapError((error) => new Config.ConfigError(error)))
+    return yield* Schema.decodeUnknownEffect(group)(found ?? {}, {
+      errors: "all",
+      onExcessProperty: "error"
+    }).pipe(Effect.mapError(({ issue }) => errorAt(whole, issue)))
+  })
+
+const errorAt = (path: ConfigProvider.Path, issue: SchemaIssue.Issue): Config.ConfigError =>
+  new Config.ConfigError(new Schema.SchemaError(new SchemaIssue.Pointer(path, issue)))
+
+/** A part of the name of an environment variable: what a provider for those calls a field may be the beginning of one. */
+const isPartOfVariable = (key: string): boolean => /^[A-Z0-9_]+$/.test(key)
+
+/** What a provider has at a path, as plain data: every field that a schema asks for, and the names of all others. */
+export const fieldsAt = (
+  provider: ConfigProvider.ConfigProvider,
+  path: ConfigProvider.Path,
+  ast: SchemaAST.AST
+): Effect.Effect<unknown, ConfigProvider.SourceError> =>
+  Effect.gen(function* () {
+    const node = yield* provider.load(path)
+    const properties = ast._tag === "Objects" ? ast.propertySignatures : []
+    const fields: Record<string, unknown> = {}
+    for (const { name, type } of properties) {
+      const key = String(name)
+      const found = yield* fieldsAt(provider, [...path, key], type)
+      if (found !== undefined) fields[key] = found
+    }
+    const isScalar = ast._tag !== "Objects"
+    if (node === undefined || node._tag !== "Record" || (isScalar && node.value !== undefined)) {
+      return Object.keys(fields).length > 0 ? fields : node && (node.value ?? [])
+    }
+    const others = [...node.keys].filter((key) => !properties.some(({ name }) => name === key))
+    for (const key of others) if (!isPartOfVariable(key)) fields[key] = "present"
+    return Object.keys(fields).length > 0 || others.length === 0 ? fields : undefined
   })

@@ -1,8 +1,6 @@
 /**
- * Reads a table of policies from a provider of configuration, and checks all of it.
- *
- * Effect's `Config` stops at the first thing that is wrong and does not look at fields that nobody asked for. Here a person
- * changed the table and wants to know everything that is wrong with it, a misspelt field first of all.
+ * Reads a table of policies from a provider of configuration, and checks all of it: a person who changed the table wants to know
+ * everything that is wrong with it.
  */
 import * as Config from "effect/Config"
 import type * as ConfigProvider from "effect/ConfigProvider"
@@ -16,6 +14,7 @@ import * as Health from "../../Health.ts"
 import type { InvalidOption } from "../../InvalidOption.ts"
 import * as Policy from "../../Policy.ts"
 import { PolicyConfig } from "../../PolicyConfig.ts"
+import { fieldsAt } from "../config.ts"
 import * as stages from "./stages.ts"
 
 /** The rows that could be read, and what is wrong with the others. */
@@ -55,33 +54,6 @@ const decodeRow = (name: string, found: unknown): Effect.Effect<PolicyConfig, Sc
     Effect.map((row) => row[name] ?? {}),
     Effect.mapError(({ issue }) => issue)
   )
-
-/** A part of the name of an environment variable: what a provider for those calls a field may be the beginning of one. */
-const isPartOfVariable = (key: string): boolean => /^[A-Z0-9_]+$/.test(key)
-
-/** What a provider has at a path, as plain data: every field that a schema asks for, and the names of all others. */
-const fieldsAt = (
-  provider: ConfigProvider.ConfigProvider,
-  path: ConfigProvider.Path,
-  ast: SchemaAST.AST
-): Effect.Effect<unknown, ConfigProvider.SourceError> =>
-  Effect.gen(function* () {
-    const node = yield* provider.load(path)
-    const properties = ast._tag === "Objects" ? ast.propertySignatures : []
-    const fields: Record<string, unknown> = {}
-    for (const { name, type } of properties) {
-      const key = String(name)
-      const found = yield* fieldsAt(provider, [...path, key], type)
-      if (found !== undefined) fields[key] = found
-    }
-    const isScalar = ast._tag !== "Objects"
-    if (node === undefined || node._tag !== "Record" || (isScalar && node.value !== undefined)) {
-      return Object.keys(fields).length > 0 ? fields : node && (node.value ?? [])
-    }
-    const others = [...node.keys].filter((key) => !properties.some(({ name }) => name === key))
-    for (const key of others) if (!isPartOfVariable(key)) fields[key] = "present"
-    return Object.keys(fields).length > 0 || others.length === 0 ? fields : undefined
-  })
 
 /** What is out of its range in a row: one option of each stage at most. Nothing of what is made for it is seen anywhere. */
 export const check = (name: string, row: PolicyConfig): Effect.Effect<ReadonlyArray<InvalidOption>> => {
