@@ -52,7 +52,7 @@ const passedOn = (name: ServiceName, { down, late }: Outage, answer: Answer): An
 
 const forUser = ({ down }: Outage, answer: Answer): Answer => (down.has("auth") ? unauthenticated : answer)
 
-const chatted = ({ down }: Outage, withoutChroma: "graph" | "none"): Answer => [
+const chatted = ({ down }: Outage, withoutChroma: "stale" | "graph" | "none"): Answer => [
   200,
   {
     charged: !down.has("billing"),
@@ -65,6 +65,11 @@ const get = (path: string) => (running: Running, token: string) =>
   running.send(path, { headers: bearer(token) })
 const chat = (body: object) => (running: Running, token: string) =>
   running.send("/api/v1/chat", json(body, bearer(token)))
+
+let asked = 0
+/** What nobody has asked before, so that no cache has the answer. */
+const chatAboutNews = (topic: string) => (running: Running, token: string) =>
+  chat({ message: `${topic} ${++asked}` })(running, token)
 
 interface Route {
   readonly send: (running: Running, token: string) => Effect.Effect<Reply>
@@ -97,15 +102,19 @@ const routes: Readonly<Record<string, Route>> = {
   "no token": { send: ({ send }) => send("/api/v1/me"), answer: () => unauthenticated },
   chat: {
     send: chat({ message: "what does an open circuit do" }),
+    answer: (outage) => forUser(outage, chatted(outage, "stale"))
+  },
+  "chat about something new": {
+    send: chatAboutNews("circuit"),
     answer: (outage) => forUser(outage, chatted(outage, "graph"))
   },
   "chat about what nobody knows": {
-    send: chat({ message: "xyzzy" }),
+    send: chatAboutNews("xyzzy"),
     answer: (outage) => forUser(outage, chatted(outage, "none"))
   },
   "chat in a project of one's own": {
     send: chat({ message: "retry", projectId: "p-1" }),
-    answer: (outage) => forUser(outage, chatted(outage, "graph"))
+    answer: (outage) => forUser(outage, chatted(outage, "stale"))
   },
   "chat in another's project": {
     send: chat({ message: "retry", projectId: "p-2" }),
@@ -176,7 +185,7 @@ const checkRoutes = (running: Running, token: string, outage: Outage): Effect.Ef
 const needs: Readonly<Record<ServiceName, keyof typeof routes>> = {
   auth: "token in the header",
   billing: "chat",
-  chroma: "chat",
+  chroma: "chat about something new",
   filesystem: "files",
   git: "commits",
   external: "external data"
@@ -281,6 +290,7 @@ describe.concurrent("together", () => {
         attemptMillis: 750
       })
       const token = yield* tokenOf(running)
+      yield* checkRoutes(running, token, healthy)
       yield* running.setMode("billing", "fail")
       yield* running.setMode("chroma", "hang")
       yield* openCircuit(running, token, "chroma")

@@ -24,12 +24,17 @@ export interface Row {
   readonly deadline: number
   readonly attemptTimeout: number
   readonly retry: { readonly attempts: number }
+  readonly hedge?: object
+  readonly bulkhead: { readonly limit: number; readonly queue: number }
   readonly breaker: { readonly failures: number; readonly openDuration: number }
 }
 
 /** The table as it is shipped. */
 export const shippedFile = new URL("../../examples/chat-gateway/services.json", import.meta.url)
-export const shipped: ByService<Row> = JSON.parse(readFileSync(shippedFile, "utf8")).services
+export const shippedTable: { readonly services: ByService<Row>; readonly retryBudget: object } = JSON.parse(
+  readFileSync(shippedFile, "utf8")
+)
+export const shipped = shippedTable.services
 
 export const byService = <A>(of: (name: ServiceName) => A): ByService<A> => ({
   auth: of("auth"),
@@ -43,6 +48,8 @@ export const byService = <A>(of: (name: ServiceName) => A): ByService<A> => ({
 /** The largest answer of a service that is read. */
 export const maxBodyBytes = 100_000
 
+const askedEachTime = { timeToLive: "1 millis", staleIfError: 3600, pauseAfterFailure: "1 millis" }
+
 /** Attempts and thresholds as shipped, with waits that a test can sit through. */
 const hasty = (name: ServiceName, attemptMillis: number): object => ({
   probePath: "/health",
@@ -51,6 +58,8 @@ const hasty = (name: ServiceName, attemptMillis: number): object => ({
   attemptTimeout: `${attemptMillis} millis`,
   maxBodyBytes,
   retry: { ...shipped[name].retry, base: "10 millis" },
+  ...(shipped[name].hedge === undefined ? {} : { hedge: { delay: `${attemptMillis / 5} millis` } }),
+  bulkhead: shipped[name].bulkhead,
   breaker: { failures: shipped[name].breaker.failures, openDuration: "2 seconds" }
 })
 
@@ -63,6 +72,10 @@ export interface Options {
   readonly attemptMillis?: number
   readonly requestDeadlineMillis?: number
   readonly trustedProxies?: ReadonlyArray<string>
+  /** Replaces the shipped one. */
+  readonly retryBudget?: object
+  /** Replaces a cache that holds every answer for an outage, and asks again each time. */
+  readonly contextCache?: object
   /** Variables of Redis and of sessions. Without any the gateway has no Redis, on purpose, and is healthy. */
   readonly env?: Readonly<Record<string, string>>
 }
@@ -119,7 +132,11 @@ export const start = (given: Options = {}): Effect.Effect<Running, never, Scope.
             ConfigProvider.constantCase(
               ConfigProvider.fromEnv({ env: given.env ?? { REDIS_ENABLED: "false" } })
             ),
-            ConfigProvider.fromUnknown({ services })
+            ConfigProvider.fromUnknown({
+              services,
+              retryBudget: given.retryBudget ?? shippedTable.retryBudget,
+              contextCache: given.contextCache ?? askedEachTime
+            })
           )
         )
       ),

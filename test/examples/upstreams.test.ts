@@ -147,6 +147,17 @@ describe("the modes", () => {
     expect(upstream.mode()).toEqual({ mode: "slow", delayMillis: 2_000 })
   })
 
+  it("stutter: every second answer is late, and the first", async () => {
+    const upstream = await start()
+    await upstream.setMode({ mode: "stutter", delayMillis: 60_000 })
+    const late = call(upstream.port, "GET", "/tiny")
+    await vi.waitFor(() => expect(upstream.stats().inflight).toBe(1))
+    expect(await call(upstream.port, "GET", "/tiny")).toEqual([200, 42])
+    expect(upstream.stats().inflight).toBe(1)
+    await upstream.close()
+    await expect(late).rejects.toThrow()
+  })
+
   it("unavailable: 503 with Retry-After in seconds", async () => {
     const upstream = await start()
     await upstream.setMode({ mode: "unavailable", retryAfterSeconds: 7 })
@@ -174,7 +185,7 @@ describe("the switch", () => {
     expect(await call(port, "GET", "/tiny")).toEqual([200, 42])
   })
 
-  const allowed = "allowed: ok, fail, hang, refuse, drip, slow, unavailable"
+  const allowed = "allowed: ok, fail, hang, refuse, drip, slow, stutter, unavailable"
   it.each([
     ["explode", `unknown mode "explode"; ${allowed}`],
     ["", `unknown mode ""; ${allowed}`],

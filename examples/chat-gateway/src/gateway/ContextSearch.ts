@@ -1,10 +1,13 @@
 /**
- * What a chat is about: vector search, or a walk through a small graph in process, or nothing. The chat always goes on,
- * and its answer names the source.
+ * What a chat is about: vector search, or what that found before, or a walk through a small graph in process, or nothing. The
+ * chat always goes on, and its answer names the source.
+ *
+ * A search that takes long is hedged by the policy of its service; one that takes longer is left behind for what the cache has.
  */
 import { ServiceClient } from "@failsoft/http"
-import { Context, Effect, Layer, Schema } from "effect"
+import { Context, Data, Effect, Layer, Schema } from "effect"
 import { HttpClientRequest } from "effect/http"
+import { PolicyConfig, StaleCache } from "failsoft"
 import { answerOf, ChromaService, type WireError } from "./Services.ts"
 
 const Document = Schema.Struct({ id: Schema.String, text: Schema.String })
@@ -12,7 +15,7 @@ const Found = Schema.Struct({ documents: Schema.Array(Document) })
 
 /** Documents, and where they came from. */
 export interface ChatContext {
-  readonly source: "live" | "graph" | "none"
+  readonly source: "live" | "stale" | "graph" | "none"
   readonly documents: ReadonlyArray<typeof Document.Type>
 }
 
@@ -27,26 +30,51 @@ export class ContextSearch extends Context.Service<
   }
 >()("gateway/ContextSearch") {}
 
-/** Context by vector search, else by the graph. */
+/** The vector search answered, and not with documents. */
+class NoDocuments extends Data.TaggedError("NoDocuments") {}
+
+/** Context by vector search, else from the cache, else by the graph. */
 export const layer = Layer.effect(
   ContextSearch,
   Effect.gen(function* () {
     const chroma = yield* ChromaService
+
+    const searchNow = (text: string) =>
+      chroma
+        .execute(
+          HttpClientRequest.post("/query").pipe(HttpClientRequest.bodyJsonUnsafe({ text, limit: wanted }))
+        )
+        .pipe(
+          ServiceClient.idempotent,
+          answerOf(Found),
+          Effect.flatMap((found) =>
+            found === undefined ? Effect.fail(new NoDocuments()) : Effect.succeed(found.documents)
+          )
+        )
+
+    // What was found for one user is found for all: the text is all that the search depends on.
+    const cache = yield* StaleCache.make({
+      name: "context",
+      lookup: searchNow,
+      timeToLive: "30 seconds",
+      isUnavailable: (error) => error._tag === "NoDocuments",
+      sizeOf: (documents, text) =>
+        2 * (text.length + documents.reduce((sum, { text }) => sum + text.length, 0)),
+      ...StaleCache.fromConfig(yield* PolicyConfig.readConfig(StaleCache.ConfigSchema, "contextCache"))
+    })
+
     return {
       search: (text) =>
-        chroma
-          .execute(
-            HttpClientRequest.post("/query").pipe(HttpClientRequest.bodyJsonUnsafe({ text, limit: wanted }))
-          )
-          .pipe(
-            ServiceClient.idempotent,
-            answerOf(Found),
-            Effect.map(
-              (found): ChatContext =>
-                found === undefined ? searchGraph(text) : { source: "live", documents: found.documents }
-            ),
-            chroma.policy.orElse(() => Effect.sync(() => searchGraph(text)))
-          )
+        cache.getServed(text).pipe(
+          Effect.map(
+            ({ source, value }): ChatContext => ({
+              source: source === "live" ? "live" : "stale",
+              documents: value
+            })
+          ),
+          Effect.catchTag("NoDocuments", () => Effect.sync(() => searchGraph(text))),
+          chroma.policy.orElse(() => Effect.sync(() => searchGraph(text)))
+        )
     }
   })
 )

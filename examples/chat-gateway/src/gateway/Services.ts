@@ -1,14 +1,15 @@
 /**
  * The six services behind the gateway, each a client with a policy of its own, from the table `services.json`.
  *
- * An environment variable replaces any field of the table, such as `SERVICES_BILLING_BREAKER_OPEN_DURATION=5`.
+ * Their retries and hedges are paid from one budget: what the gateway adds to the load of an outage is bounded, however many
+ * of them are in trouble. An environment variable replaces any field of the table, such as `SERVICES_BILLING_BREAKER_OPEN_DURATION=5`.
  */
 
 import { readFile } from "node:fs/promises"
 import { ServiceClient, ServiceClients } from "@failsoft/http"
 import { ConfigProvider, Context, Effect, Layer, Schema } from "effect"
 import { HttpClientError, HttpClientResponse } from "effect/http"
-import type { ServiceUnavailable } from "failsoft"
+import { PolicyConfig, RetryBudget, type ServiceUnavailable, StaleCache } from "failsoft"
 
 /** Who people are and who owns what. */
 export class AuthService extends Context.Service<AuthService, ServiceClient.ServiceClient>()(
@@ -52,8 +53,13 @@ const keys = {
 /** Every service, in the order of the table. */
 export const serviceNames = Object.keys(keys)
 
+/** What the retries and hedges of all services are paid from. */
+export class Retries extends Context.Service<Retries, RetryBudget.RetryBudget>()("gateway/Retries") {}
+
 /** The clients, from the configuration of the context. */
-export const layer = ServiceClients.layerConfig(keys, "services")
+export const layer = Layer.unwrap(
+  Effect.map(Retries, (retryBudget) => ServiceClients.layerConfig(keys, "services", { retryBudget }))
+).pipe(Layer.provide(RetryBudget.layerConfig(Retries, "gateway", "retryBudget")))
 
 /** What remains of a client's errors once its outage is handled: a request or an answer that we do not understand. */
 export type WireError = Exclude<ServiceClient.ServiceClientError, ServiceUnavailable>
@@ -77,7 +83,12 @@ export const answerOf =
 const isUnreadable = (error: unknown): boolean =>
   HttpClientError.isHttpClientError(error) && error.reason._tag === "DecodeError"
 
-const Table = Schema.Struct({ services: Schema.Record(Schema.String, ServiceClient.ConfigSchema) })
+/** The services by their names, and what they share; of that, what is left out keeps its defaults. */
+const Table = PolicyConfig.ConfigStruct({
+  services: Schema.Record(Schema.String, ServiceClient.ConfigSchema),
+  retryBudget: Schema.optionalKey(RetryBudget.ConfigSchema),
+  contextCache: Schema.optionalKey(StaleCache.ConfigSchema)
+})
 
 /** The table cannot be used: it is missing, is not JSON, or has an entry that is wrong. */
 export class InvalidTable extends Schema.TaggedError<InvalidTable>()("InvalidTable", {

@@ -5,20 +5,20 @@
  * once.
  */
 
-const options = { slow: "delayMillis", unavailable: "retryAfterSeconds" } as const
+const options = { slow: "delayMillis", stutter: "delayMillis", unavailable: "retryAfterSeconds" } as const
 const defaults = { delayMillis: 2_000, retryAfterSeconds: 1 }
 const largestOption = 600_000
 
 /** Every mode, in the order in which messages name them. */
-export const names = ["ok", "fail", "hang", "refuse", "drip", "slow", "unavailable"] as const
+export const names = ["ok", "fail", "hang", "refuse", "drip", "slow", "stutter", "unavailable"] as const
 
 /** The name of a mode. */
 export type Name = (typeof names)[number]
 
 /** A mode, with its option where it has one. */
 export type Mode =
-  | { readonly mode: Exclude<Name, "slow" | "unavailable"> }
-  | { readonly mode: "slow"; readonly delayMillis: number }
+  | { readonly mode: Exclude<Name, keyof typeof options> }
+  | { readonly mode: "slow" | "stutter"; readonly delayMillis: number }
   | { readonly mode: "unavailable"; readonly retryAfterSeconds: number }
 
 /**
@@ -28,12 +28,12 @@ export const from = (input: unknown): Mode => {
   const { mode: name, ...given } = isRecord(input) ? input : { mode: input }
   const mode = names.find((allowed) => allowed === name)
   if (mode === undefined) throw new Error(`unknown mode ${show(name)}; allowed: ${names.join(", ")}`)
-  const option = mode === "slow" || mode === "unavailable" ? options[mode] : undefined
+  const option = mode === "slow" || mode === "stutter" || mode === "unavailable" ? options[mode] : undefined
   const unknown = Object.keys(given).find((key) => key !== option)
   if (unknown !== undefined) {
     throw new Error(`mode ${mode} has no option ${show(unknown)}; allowed: ${option ?? "none"}`)
   }
-  if (mode === "slow") return { mode, delayMillis: read(given, "delayMillis") }
+  if (mode === "slow" || mode === "stutter") return { mode, delayMillis: read(given, "delayMillis") }
   if (mode === "unavailable") return { mode, retryAfterSeconds: read(given, "retryAfterSeconds") }
   return { mode }
 }

@@ -2,9 +2,9 @@
  * Answers requests as the mode of the moment says, and counts them.
  *
  * A mode applies to the requests that arrive in it; only leaving `hang` and entering `refuse` touch requests
- * under way. In `drip` and `slow` the work is done when the request arrives and only its answer is late, as
- * with a real service under load: a client that gives up does not undo a charge. Both keep the status that
- * the route gives.
+ * under way. In `drip`, `slow` and `stutter` the work is done when the request arrives and only its answer is late, as
+ * with a real service under load: a client that gives up does not undo a charge. All keep the status that
+ * the route gives. `stutter` is late with every second request, the first among them.
  */
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { type Definition, health, type Reply, reply, routeOf } from "./Definition.ts"
@@ -44,6 +44,7 @@ export const make = (definition: Definition): Traffic => {
   const inflight = new Set<ServerResponse>()
   const hanging = new Set<ServerResponse>()
   let mode: Mode = { mode: "ok" }
+  let arrivedInMode = 0
   let total = 0
   let maxInflight = 0
   let bodiesCutOff = 0
@@ -63,6 +64,7 @@ export const make = (definition: Definition): Traffic => {
 
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const arrivedIn = mode
+    const isLate = arrivedInMode++ % 2 === 0
     switch (arrivedIn.mode) {
       case "hang":
         hanging.add(response)
@@ -78,6 +80,8 @@ export const make = (definition: Definition): Traffic => {
         return drip(response, await reply(routes, request))
       case "slow":
         return sendLater(response, await reply(routes, request), arrivedIn.delayMillis)
+      case "stutter":
+        return sendLater(response, await reply(routes, request), isLate ? arrivedIn.delayMillis : 0)
       default:
         return send(response, await reply(routes, request))
     }
@@ -98,6 +102,7 @@ export const make = (definition: Definition): Traffic => {
         }
       }
       mode = next
+      arrivedInMode = 0
     },
     stats: () => ({
       total,
