@@ -36,11 +36,19 @@ const eventsOf = (stdout: string): ReadonlyArray<typeof DemoEvent.Type> =>
 /** What the demo must show in order: the event, the circuits that are not closed, and what a caller got. */
 type Script = ReadonlyArray<readonly [event: string, troubled: string, got: RegExp]>
 
+const searchAndOverload: Script = [
+  ["search stutters, and is hedged", "", /^chat 200, charged, context live, /],
+  ["search killed, a known question", "", /^chat 200, charged, context stale, /],
+  ["search killed, a new question", "", /^chat 200, charged, context graph, /],
+  ["external hangs, 60 callers", "", /^\d+ shed, \d+ left at their deadline of 800 ms, /]
+]
+
 const withRedis: Script = [
   ["all services run", "", /^login 200, /],
   ["session", "", /live, in Redis$/],
   ["six logins from one address", "", /^5 let in, 1 refused, counted in Redis$/],
   ["chat", "", /^chat 200, charged, context live, /],
+  ...searchAndOverload,
   ["Redis killed", "redis", /^session checked by what Redis said before$/],
   ["six logins from one address", "redis", /^5 let in, 1 refused, counted by this process$/],
   ["login without Redis", "redis", /^login 200, .* signature alone$/],
@@ -55,7 +63,8 @@ const withRedis: Script = [
   ["session", "", /live, in Redis$/],
   ["logout again", "", /^logout 204, /],
   ["six logins from one address", "", /^5 let in, 1 refused, counted in Redis$/],
-  ["chat", "", /^chat 200, charged, context live, /]
+  ["chat", "", /^chat 200, charged, context live, /],
+  ["what it took", "", /^\d+ attempts, and \d+ more by retries and hedges$/]
 ]
 
 const withoutRedis: Script = [
@@ -64,6 +73,7 @@ const withoutRedis: Script = [
   ["session", "", /signature alone$/],
   ["six logins from one address", "", /counted by this process$/],
   ["chat", "", /^chat 200, charged, /],
+  ...searchAndOverload,
   ["login without Redis", "", /signature alone$/],
   ["logout without Redis", "", /^logout 503, /],
   ["billing killed", "", /^chat 200, not charged, /],
@@ -73,7 +83,8 @@ const withoutRedis: Script = [
   ["session without auth and Redis", "auth billing", /signature alone$/],
   ["auth and billing restarted", "auth billing", /only probes/],
   ["circuits closed by themselves", "", /only probes/],
-  ["chat", "", /^chat 200, charged, /]
+  ["chat", "", /^chat 200, charged, /],
+  ["what it took", "", /^\d+ attempts, and \d+ more by retries and hedges$/]
 ]
 
 /** Circuits that are due are probed meanwhile, so they may be seen half-open or open, and that Redis is gone a moment late. */

@@ -12,6 +12,10 @@ export interface Upstream {
   readonly name: string
   readonly port: number
   readonly controlPort: number
+  /** Switches to a mode: a name, or JSON with the options of the mode. */
+  readonly setMode: (mode: string) => Effect.Effect<void>
+  /** How many requests it has seen. */
+  readonly requests: Effect.Effect<number>
   readonly kill: Effect.Effect<void>
   readonly restart: Effect.Effect<void, Processes.ProcessFailed>
 }
@@ -26,6 +30,8 @@ const GatewayReady = Schema.Struct({ port: Schema.Port, redis: Schema.Literals([
 
 const printTo = (print: Options["print"]) => (print === undefined ? {} : { print })
 
+const Stats = Schema.Struct({ total: Schema.Finite })
+
 const startUpstream = Effect.fnUntraced(function* (name: string, print: Options["print"]) {
   const scope = yield* Effect.scope
   const first = yield* Processes.spawnUpstream(name, printTo(print))
@@ -33,6 +39,11 @@ const startUpstream = Effect.fnUntraced(function* (name: string, print: Options[
   const upstream: Upstream = {
     name,
     ...first.ready,
+    setMode: (mode) => Effect.asVoid(control(first.ready.controlPort, "mode", { method: "PUT", body: mode })),
+    requests: Effect.map(
+      control(first.ready.controlPort, "stats"),
+      (stats) => Schema.decodeUnknownSync(Stats)(stats).total
+    ),
     kill: Effect.suspend(() => running.kill),
     restart: Processes.spawnUpstream(name, { ...first.ready, ...printTo(print) }).pipe(
       Effect.tap((process) => Effect.sync(() => (running = process))),
@@ -42,6 +53,13 @@ const startUpstream = Effect.fnUntraced(function* (name: string, print: Options[
   }
   return upstream
 })
+
+const control = (port: number, path: string, init?: RequestInit): Effect.Effect<unknown> =>
+  Effect.promise(async (signal) => {
+    const response = await fetch(`http://127.0.0.1:${port}/${path}`, { ...init, signal })
+    if (!response.ok) throw new Error(await response.text())
+    return await response.json()
+  })
 
 /** Starts the upstreams on free ports and a gateway that knows them. Closing the scope ends every process. */
 export const start = Effect.fnUntraced(function* ({ gatewayEnv, print }: Options) {

@@ -27,11 +27,23 @@ const gatewayEnv = {
   SERVICES_AUTH_PROBE_EVERY: "1 second",
   SERVICES_BILLING_RETRY_BASE: "100 millis",
   SERVICES_BILLING_BREAKER_OPEN_DURATION: "5 seconds",
-  SERVICES_BILLING_PROBE_EVERY: "1 second"
+  SERVICES_BILLING_PROBE_EVERY: "1 second",
+  CONTEXT_CACHE_TIME_TO_LIVE: "500 millis",
+  CONTEXT_CACHE_PAUSE_AFTER_FAILURE: "500 millis"
 }
 
 /** Long enough for a circuit that was opened to be probed, short enough for a demo. */
 const recoversWithin = "15 seconds"
+
+/** How late every second search is: more than a chat waits for. */
+const lateMillis = 5_000
+
+/** The budget lets a tenth of the successes be tried again, and beside that five a second, for so short a time. */
+const maxAdded = 0.5
+
+/** How many ask at once for what a service does not answer, and how many of them its bulkhead takes in. */
+const callers = 60
+const places = 40
 
 /** The circuits in front of Redis. */
 const ofRedis = ["redis-read", "redis-write", "login-limit"]
@@ -106,9 +118,67 @@ const healthy = (stage: Stage) =>
     yield* exceedLimit(stage, isLive)
     yield* tell(
       "chat",
-      yield* Caller.expectChat(yield* caller.chat(token), true, "a chat while all services run")
+      yield* Caller.expectChat(yield* caller.chat(token), "a chat while all services run", {
+        charged: true,
+        source: "live"
+      })
     )
     return held
+  })
+
+const upstreamOf = ({ upstreams }: Stage, name: string): Effect.Effect<Stack.Upstream> => {
+  const upstream = upstreams.find((upstream) => upstream.name === name)
+  return upstream === undefined ? Effect.die(`no upstream ${name}`) : Effect.succeed(upstream)
+}
+
+const searchInTrouble = (stage: Stage, { token }: Held) =>
+  Effect.gen(function* () {
+    const { caller, tell } = stage
+    const chroma = yield* upstreamOf(stage, "chroma")
+    const requests = yield* chroma.requests
+    yield* chroma.setMode(JSON.stringify({ mode: "stutter", delayMillis: lateMillis }))
+    const hedged = yield* caller.chat(token, "who hedges a circuit")
+    const hedges = "a chat while every second search is late"
+    const live = yield* Caller.expectChat(hedged, hedges, { charged: true, source: "live" })
+    yield* Caller.expectSame((yield* chroma.requests) - requests, 2, `the searches of ${hedges}`)
+    yield* Caller.expectWithin(hedged, lateMillis / 2, hedges)
+    yield* tell("search stutters, and is hedged", live)
+
+    yield* chroma.kill
+    // Longer than an answer is fresh.
+    yield* Effect.sleep("600 millis")
+    const same = yield* caller.chat(token)
+    const stale = { charged: true, source: "stale" } as const
+    yield* tell("search killed, a known question", yield* Caller.expectChat(same, "a chat on it", stale))
+    const other = yield* caller.chat(token, "what is a fallback")
+    const graph = { charged: true, source: "graph" } as const
+    yield* tell("search killed, a new question", yield* Caller.expectChat(other, "a chat on it", graph))
+    yield* chroma.restart
+  })
+
+const overload = (stage: Stage) =>
+  Effect.gen(function* () {
+    const { caller, tell } = stage
+    const external = yield* upstreamOf(stage, "external")
+    yield* external.setMode("hang")
+    const replies = yield* Effect.replicateEffect(caller.externalData("0.8"), callers, {
+      concurrency: "unbounded"
+    })
+    yield* external.setMode("ok")
+    const shed = replies.filter(({ status }) => status === 503)
+    const late = replies.filter(({ status }) => status === 504)
+    const what = "callers of a service that hangs"
+    yield* Caller.expectSame(shed.length + late.length, callers, `${what}, turned away`)
+    yield* Caller.expectSame(
+      shed.length >= callers - places ? "shed" : "let in",
+      "shed",
+      `${what}, without a place`
+    )
+    const slowest = Math.max(...late.map(({ millis }) => millis))
+    yield* tell(
+      `external hangs, ${callers} callers`,
+      `${shed.length} shed, ${late.length} left at their deadline of 800 ms, the last after ${slowest} ms`
+    )
   })
 
 const checkedBy = (checked: Caller.CheckedBy): string =>
@@ -153,12 +223,13 @@ const billingAway = (stage: Stage, { token }: Held) =>
     const { caller, tell } = stage
     const chat = caller.chat(token)
     yield* Effect.forEach(ofUpstreams(stage, ["billing"]), ({ kill }) => kill)
-    yield* tell("billing killed", yield* Caller.expectChat(yield* chat, false, "a chat without billing"))
+    const uncharged = { charged: false, source: "live" } as const
+    yield* tell("billing killed", yield* Caller.expectChat(yield* chat, "a chat without billing", uncharged))
     yield* waitForCircuits(stage, ["billing"], "open", chat)
     const rejected = yield* chat
     const what = "a chat while billing's circuit is open"
     yield* Caller.expectFast(rejected, what)
-    yield* tell("billing's circuit opened", yield* Caller.expectChat(rejected, false, what))
+    yield* tell("billing's circuit opened", yield* Caller.expectChat(rejected, what, uncharged))
   })
 
 const authAway = (stage: Stage, { session, token }: Held) =>
@@ -200,8 +271,24 @@ const recovery = (stage: Stage, held: Held) =>
     }
     yield* tell(
       "chat",
-      yield* Caller.expectChat(yield* caller.chat(held.token), true, "a chat after the outage")
+      yield* Caller.expectChat(yield* caller.chat(held.token), "a chat after the outage", {
+        charged: true,
+        source: "live"
+      })
     )
+  })
+
+/** What retries and hedges added: one budget pays for all of them, so an outage of several services does not add up. */
+const cost = ({ caller, tell }: Stage) =>
+  Effect.gen(function* () {
+    const { added, first } = yield* caller.attempts
+    const share = added / first
+    yield* Caller.expectSame(
+      added > 0 && share <= maxAdded ? "some" : `${added} of ${first}`,
+      "some",
+      "retries"
+    )
+    yield* tell("what it took", `${first} attempts, and ${added} more by retries and hedges`)
   })
 
 const play = Effect.gen(function* () {
@@ -213,10 +300,13 @@ const play = Effect.gen(function* () {
   const caller = Caller.make(url)
   const stage: Stage = { caller, redis, upstreams, tell: yield* Timeline.make(caller.circuits, json) }
   const held = yield* healthy(stage)
+  yield* searchInTrouble(stage, held)
+  yield* overload(stage)
   yield* redisAway(stage, held)
   yield* billingAway(stage, held)
   yield* authAway(stage, held)
   yield* recovery(stage, held)
+  yield* cost(stage)
 })
 
 const program = Effect.scoped(play).pipe(

@@ -63,6 +63,11 @@ export const make = (url: string) => {
       return { ...reply, millis: (yield* Clock.currentTimeMillis) - before }
     })
 
+  const metrics = Effect.tryPromise({
+    try: async (signal) => (await fetch(`${url}/metrics`, { signal })).text(),
+    catch: () => new Unexpected({ message: "the gateway did not answer /metrics" })
+  })
+
   const post = (path: string, body: unknown, headers: Record<string, string> = {}) =>
     request(path, {
       method: "POST",
@@ -104,8 +109,20 @@ export const make = (url: string) => {
     }),
     logOut: (session: string) =>
       request("/api/v1/session", { method: "DELETE", headers: authorization(session) }),
-    chat: (token: string) =>
-      post("/api/v1/chat", { message: "what does an open circuit do" }, authorization(token)),
+    chat: (token: string, message = "what does an open circuit do") =>
+      post("/api/v1/chat", { message }, authorization(token)),
+    /** Asks for external data, and says for how long it will wait. */
+    externalData: (patience: string) =>
+      request("/api/v1/data/weather", { headers: { "x-request-timeout": patience } }),
+    /** How many attempts the gateway has made at services: those of calls, and those that retries and hedges added. */
+    attempts: Effect.map(metrics, (text) => {
+      const sum = (kind: string) =>
+        [...text.matchAll(new RegExp(`^failsoft_attempts_total{.*kind="${kind}".*} (\\d+)$`, "gm"))].reduce(
+          (sum, [, count]) => sum + Number(count),
+          0
+        )
+      return { first: sum("first"), added: sum("retry") + sum("hedge") }
+    }),
     circuits: Effect.flatMap(request("/health/circuit-breaker"), ({ body }) =>
       Effect.map(decode(Circuits, body), ({ services }) => services)
     )
@@ -137,20 +154,30 @@ export const expectSame = <A extends string | number>(
     ? Effect.void
     : Effect.fail(new Unexpected({ message: `${what} got ${got}, expected ${expected}` }))
 
-/** Fails if a reply was slow. */
+/** Fails if a reply was slow for one that asks nobody. */
 export const expectFast = (reply: Reply, what: string): Effect.Effect<void, Unexpected> =>
-  reply.millis <= fastMillis
+  expectWithin(reply, fastMillis, what)
+
+/** Fails if a reply took longer. */
+export const expectWithin = (reply: Reply, millis: number, what: string): Effect.Effect<void, Unexpected> =>
+  reply.millis <= millis
     ? Effect.void
     : Effect.fail(
-        new Unexpected({ message: `${what} took ${reply.millis} ms, expected at most ${fastMillis} ms` })
+        new Unexpected({ message: `${what} took ${reply.millis} ms, expected at most ${millis} ms` })
       )
 
-/** Fails unless a chat was answered, and charged or not. Succeeds with what to tell of it. */
-export const expectChat = (reply: Reply, charged: boolean, what: string): Effect.Effect<string, Unexpected> =>
+/** Fails unless a chat was answered, charged or not, from a source. Succeeds with what to tell of it. */
+export const expectChat = (
+  reply: Reply,
+  what: string,
+  expected: { readonly charged: boolean; readonly source: "live" | "stale" | "graph" }
+): Effect.Effect<string, Unexpected> =>
   Effect.gen(function* () {
     yield* expect(reply, 200, what)
-    const answer = yield* decode(Chatted, reply.body)
-    const got = answer.charged ? "charged" : "not charged"
-    yield* expectSame(got, charged ? "charged" : "not charged", what)
-    return `chat 200, ${got}, context ${answer.context.source}, ${reply.millis} ms`
+    const { charged, context } = yield* decode(Chatted, reply.body)
+    const tell = (charged: boolean, source: string) =>
+      `${charged ? "charged" : "not charged"}, context ${source}`
+    const got = tell(charged, context.source)
+    yield* expectSame(got, tell(expected.charged, expected.source), what)
+    return `chat 200, ${got}, ${reply.millis} ms`
   })
