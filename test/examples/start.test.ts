@@ -40,7 +40,11 @@ const searchAndOverload: Script = [
   ["search stutters, and is hedged", "", /^chat 200, charged, context live, /],
   ["search killed, a known question", "", /^chat 200, charged, context stale, /],
   ["search killed, a new question", "", /^chat 200, charged, context graph, /],
-  ["external hangs, 60 callers", "", /^\d+ shed, \d+ left at their deadline of 800 ms, /]
+  [
+    "external hangs, 60 callers",
+    "",
+    /^\d+ turned away by the bulkhead, \d+ let go at their deadline of 800 ms, /
+  ]
 ]
 
 const withRedis: Script = [

@@ -177,7 +177,7 @@ const overload = (stage: Stage) =>
     const slowest = Math.max(...late.map(({ millis }) => millis))
     yield* tell(
       `external hangs, ${callers} callers`,
-      `${shed.length} shed, ${late.length} left at their deadline of 800 ms, the last after ${slowest} ms`
+      `${shed.length} turned away by the bulkhead, ${late.length} let go at their deadline of 800 ms, in ${slowest} ms`
     )
   })
 

@@ -114,13 +114,14 @@ export const make = (url: string) => {
     /** Asks for external data, and says for how long it will wait. */
     externalData: (patience: string) =>
       request("/api/v1/data/weather", { headers: { "x-request-timeout": patience } }),
-    /** How many attempts the gateway has made at services: those of calls, and those that retries and hedges added. */
+    /** How many attempts the gateway has made at the six services: those of calls, and those that retries and hedges added. */
     attempts: Effect.map(metrics, (text) => {
       const sum = (kind: string) =>
-        [...text.matchAll(new RegExp(`^failsoft_attempts_total{.*kind="${kind}".*} (\\d+)$`, "gm"))].reduce(
-          (sum, [, count]) => sum + Number(count),
-          0
-        )
+        [
+          ...text.matchAll(
+            new RegExp(`^failsoft_attempts_total{policy="(?!redis).*kind="${kind}".*} (\\d+)$`, "gm")
+          )
+        ].reduce((sum, [, count]) => sum + Number(count), 0)
       return { first: sum("first"), added: sum("retry") + sum("hedge") }
     }),
     circuits: Effect.flatMap(request("/health/circuit-breaker"), ({ body }) =>
