@@ -43,8 +43,8 @@ export interface Flight<K, A, E> {
   /** Whether it goes on without a waiter: it began as a refresh, or a waiter left because it took too long. */
   goesOn: boolean
   isOver: boolean
-  worker: Fiber.Fiber<void> | undefined
-  timer: Fiber.Fiber<void> | undefined
+  worker: Fiber.Fiber<unknown, unknown> | undefined
+  timer: Fiber.Fiber<unknown, unknown> | undefined
 }
 
 /** What a cache is given. */
@@ -76,6 +76,8 @@ export interface Shell<K, A, E> extends Plan<K, A, E> {
   readonly flights: Map<K, Flight<K, A, E>>
   /** Lookups that nobody waits for. */
   background: number
+  /** How many lookups are being started or ended by one another, on one stack. */
+  depth: number
   readonly counters: {
     hits: number
     misses: number
@@ -102,6 +104,7 @@ export const make = <K, A, E>(
       entries: Lru.make(bounds),
       flights: new Map(),
       background: 0,
+      depth: 0,
       counters: { hits: 0, misses: 0, stale: 0, lookups: 0, failures: 0, evicted: 0 },
       failedRefreshes: { untold: 0, toldAtMillis: Number.NEGATIVE_INFINITY }
     }
@@ -122,6 +125,12 @@ export const store = <K, A, E>(shell: Shell<K, A, E>, key: K, answer: Answer<A, 
     shell.counters.evicted += shell.entries.set(key, { exit, lifetime, setback: undefined }, bytes).length
   } else shell.entries.delete(key)
 }
+
+/**
+ * A lookup that asks for another key begins that one on its own stack, and is ended on the stack of that one. The stack has an
+ * end, so beyond this many the next waits for its turn.
+ */
+const maxDepth = 50
 
 /** Begins the lookup of a key that has none under way. Must be uninterruptible; the flight is registered at once. */
 export const start = <K, A, E>(
@@ -144,18 +153,38 @@ export const start = <K, A, E>(
     shell.counters.lookups++
     if (waiters === 0) shell.background++
     const work = Effect.flatMap(shell.lookUp(key), (found) => {
-      const isNews = land(shell, flight, found)
-      return isNews && found._tag === "Failure" ? tellFailure(shell, found.cause) : Effect.void
+      const settle = Effect.suspend(() => {
+        const isNews = land(shell, flight, found)
+        return isNews && found._tag === "Failure" ? tellFailure(shell, found.cause) : Effect.void
+      })
+      return shell.depth < maxDepth ? settle : Effect.andThen(Effect.yieldNow, settle)
     })
     // A refresh begins after its caller has been served, a lookup that is waited for begins at once.
-    return Effect.flatMap(fork(shell, work, waiters > 0), (worker) => {
-      flight.worker = worker
+    const begun = fork(shell, enlist(flight, "worker", work), waiters > 0 && shell.depth < maxDepth)
+    shell.depth++
+    return Effect.flatMap(begun, (fiber) => {
+      shell.depth--
       // What ends the fiber before it has landed is an interruption: by the lookup itself, or by the end of the cache.
-      worker.addObserver((exit) => {
+      fiber.addObserver((exit) => {
         if (Exit.isFailure(exit)) land(shell, flight, { _tag: "Failure", cause: exit.cause, isOutage: false })
       })
-      return flight.isOver ? Effect.succeed(flight) : Effect.as(startTimer(shell, flight), flight)
+      return Effect.as(flight.isOver ? Effect.void : startTimer(shell, flight), flight)
     })
+  })
+
+/**
+ * Runs a fiber of a flight, which is known to it before it does anything. Whoever starts the fiber may have to wait for
+ * their turn after that, and meanwhile the flight may be over.
+ */
+const enlist = <K, A, E>(
+  flight: Flight<K, A, E>,
+  as: "worker" | "timer",
+  effect: Effect.Effect<void>
+): Effect.Effect<void> =>
+  Effect.withFiber((fiber: Fiber.Fiber<unknown, unknown>) => {
+    if (flight.isOver) return Effect.void
+    flight[as] = fiber
+    return effect
   })
 
 /** In the cache's context: the caller that happens to begin a lookup has a deadline and a span of its own. */
@@ -170,27 +199,18 @@ const fork = <K, A, E>(
     { startImmediately }
   )
 
-const startTimer = <K, A, E>(shell: Shell<K, A, E>, flight: Flight<K, A, E>): Effect.Effect<void> =>
-  Effect.map(
-    fork(
-      shell,
-      Effect.andThen(
-        shell.clock.sleep(Duration.millis(shell.hardMillis)),
-        Effect.suspend(() => {
-          // This fiber is the timer, and is not to be interrupted by what it does.
-          flight.timer = undefined
-          const cause = Cause.fail(timedOut(shell, shell.hardMillis))
-          const isNews = land(shell, flight, { _tag: "Failure", cause, isOutage: true })
-          flight.worker?.interruptUnsafe()
-          return isNews ? tellFailure(shell, cause) : Effect.void
-        })
-      ),
-      true
-    ),
-    (timer) => {
-      flight.timer = timer
-    }
-  )
+const startTimer = <K, A, E>(shell: Shell<K, A, E>, flight: Flight<K, A, E>): Effect.Effect<unknown> => {
+  const expire = Effect.suspend(() => {
+    // This fiber is the timer, and is not to be interrupted by what it does.
+    flight.timer = undefined
+    const cause = Cause.fail(timedOut(shell, shell.hardMillis))
+    const isNews = land(shell, flight, { _tag: "Failure", cause, isOutage: true })
+    flight.worker?.interruptUnsafe()
+    return isNews ? tellFailure(shell, cause) : Effect.void
+  })
+  const timer = Effect.andThen(shell.clock.sleep(Duration.millis(shell.hardMillis)), expire)
+  return fork(shell, enlist(flight, "timer", timer), true)
+}
 
 /** The lookup took too long: for itself, or for who waited for it. */
 export const timedOut = (
@@ -216,7 +236,9 @@ const land = <K, A, E>(shell: Shell<K, A, E>, flight: Flight<K, A, E>, found: Fo
     if (found._tag === "Answer") store(shell, flight.key, found)
     else isNews = pause(shell, flight.key, found.isOutage)
   }
+  shell.depth++
   Deferred.doneUnsafe(flight.landed, Exit.succeed(found))
+  shell.depth--
   return isNews
 }
 
