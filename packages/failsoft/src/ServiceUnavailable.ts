@@ -24,6 +24,7 @@
  * Effect.runSync(balance.pipe(ServiceUnavailable.orElse(() => Effect.succeed(0)))) // => 0
  * ```
  */
+import * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -170,7 +171,7 @@ export class ServiceUnavailable extends Data.TaggedError("ServiceUnavailable")<{
 
   /**
    * Answers in another way when the dependency cannot serve the call, and removes `ServiceUnavailable` from the
-   * error channel. Other errors pass.
+   * error channel. Other errors pass, also where several calls at once failed and an outage is only one of the errors.
    */
   static readonly orElse: {
     <B, E2, R2>(
@@ -193,8 +194,16 @@ function orElse(
   self: Effect.Effect<unknown, unknown, unknown>,
   fallback: (error: ServiceUnavailable) => Effect.Effect<unknown, unknown, unknown>
 ) {
-  return Effect.catchIf(self, (error) => error instanceof ServiceUnavailable, fallback)
+  return Effect.catchCause(self, (cause) => {
+    const others = cause.reasons.filter((reason) => !isOutage(reason))
+    return others.some(Cause.isFailReason)
+      ? Effect.failCause(Cause.fromReasons(others))
+      : Effect.catchIf(Effect.failCause(cause), (error) => error instanceof ServiceUnavailable, fallback)
+  })
 }
+
+const isOutage = (reason: Cause.Reason<unknown>): boolean =>
+  Cause.isFailReason(reason) && reason.error instanceof ServiceUnavailable
 
 const describeReason = UnavailableReason.$match({
   CircuitOpen: () => "circuit open",

@@ -66,14 +66,16 @@ const noWindows: Freshness.Windows = { eagerShare: 1, revalidateMillis: 0, ifErr
 export const exit = <K, A, E>(rules: Rules<K, A, E>, key: K, exit: Exit.Exit<A, E>): Found<A, E> => {
   if (Exit.isSuccess(exit)) return value(rules, key, exit.value)
   const { cause } = exit
-  const reason = cause.reasons.some(Cause.isDieReason) ? undefined : cause.reasons.find(Cause.isFailReason)
-  if (reason === undefined) return { _tag: "Failure", cause, isOutage: false }
-  const { error } = reason
-  if (isOfPolicies(error)) return { _tag: "Failure", cause, isOutage: error instanceof ServiceUnavailable }
+  const failed = (isOutage: boolean): Failure<E> => ({ _tag: "Failure", cause, isOutage })
+  const errors = cause.reasons.filter(Cause.isFailReason).map(({ error }) => error)
+  if (errors.length === 0 || Cause.hasDies(cause)) return failed(false)
+  // There is more than one where a lookup asks several at once. Then all have to say the same.
+  const all = (predicate: ((error: E) => boolean) | undefined, ofPolicies: (error: E) => boolean) =>
+    errors.every((error) => (isOfPolicies(error) ? ofPolicies(error) : says(predicate, error)))
   const { isUnavailable, negative } = rules
-  return negative !== undefined && says(negative.when, error)
+  return negative !== undefined && all(negative.when, () => false)
     ? { _tag: "Answer", exit, ttlMillis: negative.ttlMillis, windows: noWindows, bytes: 0 }
-    : { _tag: "Failure", cause, isOutage: isUnavailable !== undefined && says(isUnavailable, error) }
+    : failed(all(isUnavailable, (error) => error instanceof ServiceUnavailable))
 }
 
 /** What these mean is settled, and nobody is asked. */
@@ -84,10 +86,10 @@ const isOfPolicies = (error: unknown): boolean =>
   error instanceof Misconfigured ||
   error instanceof QuotaExceeded
 
-/** A predicate that throws says no. */
-const says = <E>(predicate: (error: E) => boolean, error: E): boolean => {
+/** A predicate that throws says no, as one that is not there does. */
+const says = <E>(predicate: ((error: E) => boolean) | undefined, error: E): boolean => {
   try {
-    return predicate(error)
+    return predicate?.(error) === true
   } catch {
     return false
   }
