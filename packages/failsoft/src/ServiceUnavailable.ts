@@ -72,11 +72,20 @@ export interface ErrorName {
  * `error` is any value; the result holds its tag and class name only.
  */
 export const errorName = (error: unknown): ErrorName => {
+  try {
+    return nameOf(error)
+  } catch {
+    // It is anybody's object, and may throw when it is read.
+    return { tag: undefined, name: "Object" }
+  }
+}
+
+const nameOf = (error: unknown): ErrorName => {
   if (typeof error !== "object" || error === null) return { tag: undefined, name: typeof error }
   if (error instanceof NamedError) return { tag: error.tag, name: error.name }
   const tag = "_tag" in error && typeof error._tag === "string" ? error._tag : undefined
-  const name = error instanceof Error ? error.name : (error.constructor?.name ?? "Object")
-  return { tag, name }
+  const name: unknown = error instanceof Error ? error.name : error.constructor?.name
+  return { tag, name: typeof name === "string" ? name : "Object" }
 }
 
 /** An error that came over the wire: its name is all that is known of it. A class, so that nothing passes for it. */
