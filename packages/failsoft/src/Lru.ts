@@ -7,7 +7,7 @@
  *
  * **Gotchas**
  *
- * - The bytes of an entry are what the caller says; nothing is measured.
+ * - The bytes of an entry are what the caller says; nothing is measured. What is no finite number from 0 upwards counts as too large.
  * - An entry that is larger than `maxBytes` by itself is not kept, and neither is the value that its key had before.
  *
  * **Example** (Room for two)
@@ -26,14 +26,18 @@
  * ```
  */
 
-/** What a map may hold at most. A bound below 1 keeps nothing. */
+/** What a map may hold at most. A bound that is no number keeps nothing. */
 export interface Bounds {
+  /** Below 1 nothing is kept. */
   readonly maxEntries: number
   /** The sum of what `set` was told. */
   readonly maxBytes: number
 }
 
-/** A map within bounds. Iteration starts with what was used least recently, and uses nothing. */
+/**
+ * A map within bounds. Iteration starts with what was used least recently, and uses nothing; it gives as many entries at most as were
+ * held when it began, so that it ends when the map is used meanwhile.
+ */
 export interface Lru<K, V> extends Iterable<readonly [key: K, value: V]> {
   readonly size: number
   /** The sum of what `set` was told of the entries that are held. */
@@ -100,7 +104,9 @@ export const make = <K, V>({ maxEntries, maxBytes }: Bounds): Lru<K, V> => {
     bytesOf: (key) => nodes.get(key)?.bytes ?? 0,
     set: (key, value, bytes) => {
       remove(key)
-      if (bytes > maxBytes || maxEntries < 1) return [[key, value]]
+      const mayBeHeld =
+        maxEntries >= 1 && bytes >= 0 && bytes <= maxBytes && bytes !== Number.POSITIVE_INFINITY
+      if (!mayBeHeld) return [[key, value]]
       nodes.set(key, { value, bytes })
       total += bytes
       return nodes.size > maxEntries || total > maxBytes ? evict() : none
@@ -111,7 +117,12 @@ export const make = <K, V>({ maxEntries, maxBytes }: Bounds): Lru<K, V> => {
       total = 0
     },
     *[Symbol.iterator]() {
-      for (const [key, { value }] of nodes) yield [key, value]
+      // A key that is used meanwhile comes again at the end of the Map, and again after that.
+      let left = nodes.size
+      for (const [key, { value }] of nodes) {
+        if (left-- === 0) return
+        yield [key, value]
+      }
     }
   }
 }
