@@ -86,7 +86,7 @@ export interface Shell<K, A, E> extends Plan<K, A, E> {
     failures: number
     evicted: number
   }
-  readonly failedRefreshes: { untold: number; toldAtMillis: number }
+  readonly failedRefreshes: { untold: number; toldAtMillis: number; defectToldAtMillis: number }
 }
 
 /** An empty cache. */
@@ -106,7 +106,11 @@ export const make = <K, A, E>(
       background: 0,
       depth: 0,
       counters: { hits: 0, misses: 0, stale: 0, lookups: 0, failures: 0, evicted: 0 },
-      failedRefreshes: { untold: 0, toldAtMillis: Number.NEGATIVE_INFINITY }
+      failedRefreshes: {
+        untold: 0,
+        toldAtMillis: Number.NEGATIVE_INFINITY,
+        defectToldAtMillis: Number.NEGATIVE_INFINITY
+      }
     }
   })
 
@@ -154,8 +158,11 @@ export const start = <K, A, E>(
     if (waiters === 0) shell.background++
     const work = Effect.flatMap(shell.lookUp(key), (found) => {
       const settle = Effect.suspend(() => {
+        const isUnseen = !flight.isOver && flight.waiters === 0
         const isNews = land(shell, flight, found)
-        return isNews && found._tag === "Failure" ? tellFailure(shell, found.cause) : Effect.void
+        if (found._tag === "Answer") return Effect.void
+        const defect = isNews || isUnseen ? tellDefect(shell, found.cause) : Effect.void
+        return isNews ? Effect.andThen(tellFailure(shell, found.cause), defect) : defect
       })
       return shell.depth < maxDepth ? settle : Effect.andThen(Effect.yieldNow, settle)
     })
@@ -298,12 +305,12 @@ export const detach = <K, A, E>(shell: Shell<K, A, E>, key: K): void => {
   flight.worker?.interruptUnsafe()
 }
 
-/** Failures are told at most once in this time. */
+/** Failures are told at most once in this time, and so are defects. */
 const tellEveryMillis = 1000
 
-/** Tells that what is held could not be refreshed. A defect is reported besides, since there may be no caller to see it. */
+/** Tells that what is held could not be refreshed. */
 const tellFailure = <K, A, E>(shell: Shell<K, A, E>, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
-  Effect.withFiber((fiber: Fiber.Fiber<unknown, unknown>) => {
+  Effect.suspend(() => {
     const { failedRefreshes } = shell
     const nowMillis = nowOf(shell)
     failedRefreshes.untold++
@@ -317,8 +324,17 @@ const tellFailure = <K, A, E>(shell: Shell<K, A, E>, cause: Cause.Cause<unknown>
     })
     failedRefreshes.untold = 0
     failedRefreshes.toldAtMillis = nowMillis
+    return told
+  })
+
+/** Reports a defect that no caller may have seen. */
+const tellDefect = <K, A, E>(shell: Shell<K, A, E>, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
+  Effect.withFiber((fiber: Fiber.Fiber<unknown, unknown>) => {
+    const { failedRefreshes } = shell
+    const nowMillis = nowOf(shell)
     const level = fiber.getRef(References.UnhandledLogLevel)
-    return level === undefined || !Cause.hasDies(cause)
-      ? told
-      : Effect.andThen(told, Effect.logWithLevel(level)(`failsoft: the lookup of ${shell.name} died`, cause))
+    const isTold = nowMillis - failedRefreshes.defectToldAtMillis < tellEveryMillis
+    if (level === undefined || isTold || !Cause.hasDies(cause)) return Effect.void
+    failedRefreshes.defectToldAtMillis = nowMillis
+    return Effect.logWithLevel(level)(`failsoft: the lookup of ${shell.name} died`, cause)
   })
