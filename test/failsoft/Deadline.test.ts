@@ -146,6 +146,34 @@ describe("an attempt", () => {
     })
   )
 
+  it.effect.each([0, Duration.seconds(-1), -1] as const)(
+    "with a timeout of %s is not started, and was given no time",
+    (timeout) =>
+      Effect.gen(function* () {
+        let started = 0
+        const call = Effect.sync(() => ++started).pipe(Deadline.attemptTimeout("billing", timeout))
+        expect(yield* Effect.exit(call)).toEqual(timedOut(0, 0))
+        expect(yield* Effect.exit(call.pipe(Deadline.within("1 minute")))).toEqual(timedOut(0, 0))
+        expect(started).toBe(0)
+      })
+  )
+
+  it.effect(
+    "with less left than its timeout has whole milliseconds, as timers have, and no more than its timeout",
+    () =>
+      Effect.gen(function* () {
+        const within = (deadline: Duration.Input, timeout: Duration.Input) =>
+          inTime(Effect.never.pipe(Deadline.attemptTimeout("billing", timeout), Deadline.within(deadline)))
+        expect(yield* within("2500 micros", "5 millis")).toEqual([timedOut("3 millis", "5 millis"), 3])
+        expect((yield* within("2500 micros", "2700 micros"))[0]).toEqual(
+          timedOut("2700 micros", "2700 micros")
+        )
+        expect((yield* within("2500 micros", "2300 micros"))[0]).toEqual(
+          timedOut("2300 micros", "2300 micros")
+        )
+      })
+  )
+
   it.effect("within a deadline that never comes has its whole timeout", () =>
     Effect.gen(function* () {
       const [exit] = yield* inTime(

@@ -99,10 +99,12 @@ for (const [name, open] of Object.entries(doors)) {
     it.live("is not begun when its caller has stopped waiting", () =>
       Effect.gen(function* () {
         const { ask } = yield* open(routes("10 seconds"))
-        const { headers, json, status } = yield* ask("/left", { headers: { "grpc-timeout": "0S" } })
-        expect(status).toBe(504)
-        expect(headers["content-type"]).toBe("application/problem+json")
-        expect(json).toMatchObject({ code: "deadline_exceeded", retryable: true, path: "/left" })
+        for (const patience of ["0S", "1n", "999u"]) {
+          const { headers, json, status } = yield* ask("/left", { headers: { "grpc-timeout": patience } })
+          expect(status).toBe(504)
+          expect(headers["content-type"]).toBe("application/problem+json")
+          expect(json).toMatchObject({ code: "deadline_exceeded", retryable: true, path: "/left" })
+        }
       }).pipe(Effect.scoped)
     )
 
@@ -115,6 +117,41 @@ for (const [name, open] of Object.entries(doors)) {
     )
   })
 }
+
+describe("headers on a socket", () => {
+  it.live("that came twice, or are too long to mean anything, are ignored", () =>
+    Effect.gen(function* () {
+      let port = 0
+      const where = HttpRouter.add("GET", "/where", (request) =>
+        Effect.sync(() => {
+          port = Number(new URL(`http://${request.headers.host}`).port)
+          return HttpServerResponse.empty()
+        })
+      )
+      const { ask } = yield* doors["a socket"]?.(Layer.merge(routes("10 seconds"), where)) ??
+        Effect.die("no socket")
+      yield* ask("/where")
+      const leftWith = (...lines: ReadonlyArray<string>) =>
+        Effect.callback<number>((resume) => {
+          const socket = connect({ host: "127.0.0.1", port })
+          let reply = ""
+          socket.setEncoding("utf8").on("data", (text: string) => {
+            reply += text
+          })
+          socket.once("close", () => resume(Effect.sync(() => Number(/"left":([\d.]+)/.exec(reply)?.[1]))))
+          socket.write(
+            ["GET /left HTTP/1.1", "host: gateway", "connection: close", ...lines, "", ""].join("\r\n")
+          )
+          return Effect.sync(() => socket.destroy())
+        })
+      expect(yield* leftWith("Grpc-Timeout:   2S  ")).toBeLessThanOrEqual(2_000)
+      expect(yield* leftWith("grpc-timeout: 2S", "grpc-timeout: 1S")).toBeGreaterThan(5_000)
+      expect(yield* leftWith("x-request-timeout: 1", "x-request-timeout: 1")).toBeGreaterThan(5_000)
+      expect(yield* leftWith(`grpc-timeout: ${"0".repeat(8_000)}1S`)).toBeGreaterThan(5_000)
+      expect(yield* leftWith("x-request-timeout: 1", "grpc-timeout: 2S, 3S")).toBeLessThanOrEqual(1_000)
+    }).pipe(Effect.scoped)
+  )
+})
 
 describe("a body that stalls", () => {
   it.live("does not hold its handler for ever", () =>

@@ -80,7 +80,8 @@ const leastMillis = 1
 /**
  * Ends an attempt that takes longer than `timeout`, or than what remains of the deadline if that is less.
  *
- * Fails with `ServiceUnavailable` (`TimedOut`), naming `service`. When less than a millisecond remains, the attempt is not started.
+ * Fails with `ServiceUnavailable` (`TimedOut`), naming `service`. When less than a millisecond remains, or `timeout` is not longer
+ * than zero, the attempt is not started. One that is given up has cleaned up before its caller goes on.
  * Whether the expiry counts against the dependency is for the circuit breaker around it: it does if the attempt had at
  * least half of `timeout`.
  */
@@ -101,7 +102,7 @@ export const attemptTimeout: {
     service: string,
     timeout: Duration.Input
   ): Effect.Effect<A, E | ServiceUnavailable, R> => {
-    const of = Duration.fromInputUnsafe(timeout)
+    const of = Duration.max(Duration.zero, Duration.fromInputUnsafe(timeout))
     const ofMillis = Duration.toMillis(of)
     const expire = (afterMillis: number): Effect.Effect<never, ServiceUnavailable> =>
       Effect.fail(
@@ -111,9 +112,10 @@ export const attemptTimeout: {
         })
       )
     return Effect.withFiber((fiber) => {
-      const left = remainingMillis(fiber)
-      if (left === undefined || left >= ofMillis) return endWithin(fiber, self, ofMillis, expire)
-      return left < leastMillis ? expire(0) : endWithin(fiber, self, Math.ceil(left), expire)
+      const left = remainingMillis(fiber) ?? Number.POSITIVE_INFINITY
+      return ofMillis === 0 || left < leastMillis
+        ? expire(0)
+        : endWithin(fiber, self, Math.min(ofMillis, Math.ceil(left)), expire)
     })
   }
 )

@@ -79,6 +79,9 @@ export const fromHeaders = (headers: Headers.Headers): Option.Option<Duration.Du
  */
 const grace = Duration.millis(250)
 
+/** Who waits less than this has gone: no policy begins a call in it. */
+const leastMillis = 1
+
 const bounded =
   (atMost: Duration.Duration) =>
   <E, R>(
@@ -91,7 +94,7 @@ const bounded =
     Effect.flatMap(HttpServerRequest.HttpServerRequest, ({ headers }) => {
       const asked = Option.getOrElse(fromHeaders(headers), () => atMost)
       const patience = Duration.min(asked, atMost)
-      if (Duration.isZero(patience)) return Effect.fail(exceeded())
+      if (Duration.toMillis(patience) < leastMillis) return Effect.fail(exceeded())
       const ended = Effect.timeoutOrElse(Deadline.within(handler, patience), {
         duration: Duration.sum(patience, grace),
         orElse: () => Effect.fail(exceeded())
