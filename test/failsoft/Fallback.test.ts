@@ -36,8 +36,10 @@ describe("a fallback", () => {
   it.effect("answers an outage, and counts it", () =>
     Effect.gen(function* () {
       const fallback = yield* Fallback.make({ name: "search", answer: Fallback.value("nothing found") })
+      const before = yield* fallback.snapshot
       expect(yield* fallback.execute(away)).toBe("nothing found")
       expect(yield* fallback.snapshot).toMatchObject({ answered: { ...none, fallback: 1 }, failed: 0 })
+      expect(before.answered).toEqual(none)
     })
   )
 
@@ -61,6 +63,15 @@ describe("a fallback", () => {
       expect(yield* Effect.exit(fallback.execute(Effect.die("broken")))).toEqual(Exit.die("broken"))
       const exit = yield* Effect.exit(fallback.execute(Effect.interrupt))
       expect(Exit.isFailure(exit) && Exit.hasInterrupts(exit)).toBe(true)
+      expect(yield* fallback.snapshot).toMatchObject({ answered: none, failed: 0 })
+    })
+  )
+
+  it.effect("answers no defect that comes with an outage", () =>
+    Effect.gen(function* () {
+      const fallback = yield* Fallback.make({ name: "search", answer: Fallback.value("hidden") })
+      const exit = yield* Effect.exit(fallback.execute(Effect.ensuring(away, Effect.die("broken"))))
+      expect(Exit.hasDies(exit)).toBe(true)
       expect(yield* fallback.snapshot).toMatchObject({ answered: none, failed: 0 })
     })
   )
@@ -108,6 +119,14 @@ describe("a fallback", () => {
         source: "live"
       })
       expect(yield* fallback.snapshot).toMatchObject({ answered: { ...none, stale: 2 } })
+
+      // The dependency came back before it was asked, so this is no degraded answer.
+      const back = yield* Fallback.make({
+        name: "price",
+        answer: Fallback.served(() => Effect.succeed(Served.live(42)))
+      })
+      expect(yield* back.executeServed(away)).toEqual({ value: 42, source: "live" })
+      expect(yield* back.snapshot).toMatchObject({ answered: none, failed: 0 })
     })
   )
 

@@ -10,6 +10,7 @@
  * - A deadline only ever gets nearer: a later one set further in is ignored.
  * - A forked fiber inherits it. Work that outlives the request is started with `unbounded`.
  * - Work that asks nothing of the deadline is not ended by it. Give calls an `attemptTimeout`.
+ * - A call that is given up is waited for until it has cleaned up, and for as long as it takes where it is uninterruptible.
  *
  * **Example** (What is left for a call)
  *
@@ -81,7 +82,7 @@ const leastMillis = 1
  * Ends an attempt that takes longer than `timeout`, or than what remains of the deadline if that is less.
  *
  * Fails with `ServiceUnavailable` (`TimedOut`), naming `service`. When less than a millisecond remains, or `timeout` is not longer
- * than zero, the attempt is not started. One that is given up has cleaned up before its caller goes on.
+ * than zero, the attempt is not started.
  * Whether the expiry counts against the dependency is for the circuit breaker around it: it does if the attempt had at
  * least half of `timeout`.
  */

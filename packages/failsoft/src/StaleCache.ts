@@ -17,6 +17,7 @@
  * - What was found for one caller is served to all. Put into the key whatever the answer depends on.
  * - Keys are compared as `Map` does, hence their type: text, numbers and booleans.
  * - A lookup that asks the cache for its own key waits for itself, until `hardTimeout`.
+ * - What a lookup acquires without a scope of its own is released with the cache.
  * - `get` does not tell whether a value is stale. `getServed` does.
  *
  * **Example** (A price that outlives its service)

@@ -12,7 +12,7 @@
  * | `x-envoy-expected-rq-timeout-ms` | milliseconds |
  * | `x-request-timeout` | seconds |
  *
- * The least of them counts. One that cannot be read is ignored.
+ * The least of them counts. One that cannot be read is ignored. Where it is less than a millisecond, the handler is not begun.
  *
  * **Gotchas**
  *
