@@ -105,10 +105,13 @@ interface Shell<Config, State> extends Settings<Config, State> {
 /** A call that waits for its turn: what it found, what it left behind, and who waits before and after it. */
 interface Waiter<State> {
   readonly key: string
+  readonly turnMillis: number
   readonly after: State
   before: State
   previous: Waiter<State> | undefined
   next: Waiter<State> | undefined
+  /** Tells it that nobody is before it any more, if it waits for no more than that. */
+  wake: (() => void) | undefined
 }
 
 const onlyKey = ""
@@ -179,7 +182,11 @@ const enter = <Config, State, A, E, R>(
       ? rejections.reject(shell.rejections, fiber, now, decision.retryAfterMillis)
       : Effect.andThen(wait(shell, fiber, key, cost), self)
   }
-  if (after !== before && !keep(shell, key, held, after, now)) return rejectForRoom(shell, fiber, now)
+  if (after !== before) {
+    // Its turn is now, but those before it may not have woken up yet.
+    if (mayWait && shell.lines.has(key)) return Effect.andThen(wait(shell, fiber, key, cost), self)
+    if (!keep(shell, key, held, after, now)) return rejectForRoom(shell, fiber, now)
+  }
   shell.counters.admitted++
   return self
 }
@@ -215,9 +222,9 @@ const wait = <Config, State>(
   key: string,
   cost: number
 ): Effect.Effect<void, ServiceUnavailable> => {
-  let turnMillis = Number.NEGATIVE_INFINITY
+  let inLine: Waiter<State> | undefined
   return admission.masked(
-    Effect.suspend(() => sleepUntil(shell, turnMillis)),
+    Effect.suspend(() => (inLine === undefined ? Effect.void : waitInLine(shell, inLine))),
     Effect.suspend((): Effect.Effect<admission.Taken<Waiter<State>>, ServiceUnavailable> => {
       const now = nowMillis(shell, fiber)
       const held = shell.states.get(key)
@@ -228,10 +235,10 @@ const wait = <Config, State>(
         return rejections.reject(shell.rejections, fiber, now, decision.retryAfterMillis)
       }
       if (!keep(shell, key, held, after, now)) return rejectForRoom(shell, fiber, now)
-      turnMillis = now + decision.waitMillis
-      return Effect.succeed({ permit: getInLine(shell, key, before, after), announce: undefined })
+      inLine = getInLine(shell, key, before, after, now + decision.waitMillis)
+      return Effect.succeed({ permit: inLine, announce: undefined })
     }),
-    (waiter, exit) => leave(shell, waiter, Exit.isSuccess(exit))
+    (waiter, exit) => leave(shell, fiber, waiter, Exit.isSuccess(exit))
   )
 }
 
@@ -248,6 +255,19 @@ const patienceMillis = <Config, State>(
   return left === undefined ? maxWaitMillis : Math.min(maxWaitMillis, left - leastMillis)
 }
 
+/** Until its turn has come, and nobody is before it: of two timers for the same moment the later one may fire first. */
+const waitInLine = <Config, State>(shell: Shell<Config, State>, waiter: Waiter<State>): Effect.Effect<void> =>
+  Effect.andThen(
+    sleepUntil(shell, waiter.turnMillis),
+    Effect.suspend(() =>
+      waiter.previous === undefined
+        ? Effect.void
+        : Effect.callback<void>((resume) => {
+            waiter.wake = () => resume(Effect.void)
+          })
+    )
+  )
+
 /** Timers may fire up to a millisecond early, and nobody is let through before the turn. */
 const sleepUntil = <Config, State>(shell: Shell<Config, State>, turnMillis: number): Effect.Effect<void> =>
   Effect.withFiber((fiber) => {
@@ -261,10 +281,11 @@ const getInLine = <Config, State>(
   { counters, lines }: Shell<Config, State>,
   key: string,
   before: State,
-  after: State
+  after: State,
+  turnMillis: number
 ): Waiter<State> => {
   const previous = lines.get(key)
-  const waiter: Waiter<State> = { key, before, after, previous, next: undefined }
+  const waiter: Waiter<State> = { key, turnMillis, before, after, previous, next: undefined, wake: undefined }
   if (previous !== undefined) previous.next = waiter
   lines.set(key, waiter)
   counters.waiting++
@@ -279,11 +300,14 @@ const getInLine = <Config, State>(
  */
 const leave = <Config, State>(
   { counters, lines, states }: Shell<Config, State>,
+  fiber: Fiber.Fiber<unknown, unknown>,
   waiter: Waiter<State>,
   isItsTurn: boolean
 ): undefined => {
   const { after, before, key, next, previous } = waiter
   if (previous !== undefined) previous.next = next
+  // Not at once: a line that is late would be let through within each other's steps.
+  else if (next?.wake !== undefined) fiber.currentDispatcher.scheduleTask(next.wake, 0)
   if (next !== undefined) next.previous = previous
   else if (previous !== undefined) lines.set(key, previous)
   else lines.delete(key)
