@@ -331,12 +331,14 @@ const peek = <Config, State>(
   const { algorithm, config, states } = shell
   const now = nowMillis(shell, fiber)
   const held = states.get(key)
-  if (held === undefined && cost > 0 && shell.whenFull === "reject" && !states.hasRoom(now)) {
-    const millis = states.freeAtMillis - now
-    return { remaining: 0, retryAfterMillis: millis, resetAfterMillis: millis }
-  }
   const state = held ?? algorithm.initial
-  const [decision] = algorithm.take(config, cost, now, 0)(state)
+  const [decision, after] = algorithm.take(config, cost, now, 0)(state)
+  if (held === undefined && shell.whenFull === "reject" && !states.hasRoom(now)) {
+    const resetAfterMillis = states.freeAtMillis - now
+    // Of what is free and of what is too much there is nothing to wait for.
+    const retryAfterMillis = decision._tag === "Rejected" ? undefined : after === state ? 0 : resetAfterMillis
+    return { remaining: 0, retryAfterMillis, resetAfterMillis }
+  }
   return {
     remaining: algorithm.remaining(config, now)(state),
     retryAfterMillis: decision._tag === "Admitted" ? 0 : decision.retryAfterMillis,
