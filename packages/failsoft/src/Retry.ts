@@ -42,7 +42,7 @@ import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Deadline from "./Deadline.ts"
 import type { InvalidOption } from "./InvalidOption.ts"
-import { credited, paid } from "./internal/attempts/paid.ts"
+import { credited, paid, refunding } from "./internal/attempts/paid.ts"
 import { isTimeout } from "./internal/attempts/timeouts.ts"
 import { type Exponential, type StartWaits, waitsOf } from "./internal/attempts/waits.ts"
 import { wallMillis } from "./internal/clock.ts"
@@ -277,10 +277,11 @@ const execute = <A, E, R>(
 const attempt = <A, E, R>(
   run: Run<A, E, R>,
   number: number,
-  startWaits: StartWaits
+  startWaits: StartWaits,
+  self = run.self
 ): Effect.Effect<A, E | ServiceUnavailable, R> =>
   Effect.catchIf(
-    run.self,
+    self,
     (error) => isTransient(run, error),
     (error) => Effect.flatMap(startWaits, (waits) => afterFailure(run, number, waits, error))
   )
@@ -331,20 +332,17 @@ const afterFailure = <A, E, R>(
         error: errorName(error)
       })
     ).pipe(Effect.andThen(Effect.sleep(delay)))
-    const again = Effect.withFiber((fiber) => {
-      shell.counts.retry++
-      Spans.resent(fiber, number)
-      return attempt(run, number + 1, Effect.succeed(waits))
-    })
-    return shell.budget === undefined
-      ? Effect.andThen(pause, again)
-      : paid(
-          shell.budget,
-          isTimeout(error) ? "timeout" : "failure",
-          pause,
-          again,
-          giveUp(shell, number, error, "budget")
-        )
+    const again = (self = run.self) =>
+      Effect.withFiber((fiber) => {
+        shell.counts.retry++
+        Spans.resent(fiber, number)
+        return attempt(run, number + 1, Effect.succeed(waits), self)
+      })
+    const { budget } = shell
+    if (budget === undefined) return Effect.andThen(pause, again())
+    const after = isTimeout(error) ? "timeout" : "failure"
+    const refused = giveUp(shell, number, error, "budget")
+    return paid(budget, after, pause, again(refunding(budget, after, run.self)), refused)
   })
 
 /** How long to wait before the next attempt, or why there is none. */

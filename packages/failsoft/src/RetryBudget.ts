@@ -89,7 +89,7 @@ export interface Snapshot {
   readonly deposited: number
   /** Attempts that were paid for, those included that were given back. */
   readonly withdrawn: number
-  /** Attempts that were paid for and not made. */
+  /** Attempts that were paid for and not made, or turned away before anything was sent. */
   readonly refunded: number
   /** Attempts that were not allowed. */
   readonly refused: number
@@ -109,7 +109,7 @@ export interface RetryBudget {
   readonly withdraw: (after?: After) => Effect.Effect<boolean>
   /** Whether `withdraw` would succeed now. Takes nothing, and promises nothing: somebody else may be faster. */
   readonly canWithdraw: (after?: After) => Effect.Effect<boolean>
-  /** Gives back what was withdrawn for an attempt that was not made. */
+  /** Gives back what was withdrawn for an attempt that was not made, or of which nothing was sent. */
   readonly refund: (after?: After) => Effect.Effect<void>
   /**
    * Goes on under other options. What deposits have gathered stays, as far as `cap` allows, and so does what time has brought.

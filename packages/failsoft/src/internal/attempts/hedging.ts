@@ -13,6 +13,7 @@ import * as Fiber from "effect/Fiber"
 import * as Outcome from "../../Outcome.ts"
 import type { Quantile } from "../../state/Quantile.ts"
 import { monotonicMillis } from "../clock.ts"
+import { refunding } from "./paid.ts"
 import { forkFrom, type Resume } from "./started.ts"
 import { isTimeout } from "./timeouts.ts"
 
@@ -107,7 +108,7 @@ const hedge = <A, E, R>(race: Race<A, E, R>): Effect.Effect<void> => {
   const start = Effect.suspend(() => {
     if (race.isOver) return budget === undefined ? Effect.void : budget.refund()
     counts.hedges++
-    watch(race, forkFrom(race.caller, again))
+    watch(race, forkFrom(race.caller, budget === undefined ? again : refunding(budget, undefined, again)))
     return Effect.void
   })
   const refuse = Effect.sync(() => {

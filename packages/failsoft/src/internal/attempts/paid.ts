@@ -1,9 +1,15 @@
 /** What goes through a budget: calls that are credited, and attempts that are paid for. */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import { ServiceUnavailable } from "../../ServiceUnavailable.ts"
 
 /** As much of a `RetryBudget` as an attempt needs; `After` is what the attempt follows. */
-interface Budget<After> {
+interface Budget<After> extends Refunds<After> {
   readonly withdraw: (after: After) => Effect.Effect<boolean>
+}
+
+interface Refunds<After> {
   readonly refund: (after: After) => Effect.Effect<void>
 }
 
@@ -48,3 +54,29 @@ export const paid = <After, A, E, R, E2>(
       )
     })
   )
+
+/** Pays back an attempt that a stage inside turned away: nothing was sent, so the dependency had nothing of it. */
+export const refunding = <After, A, E, R>(
+  budget: Refunds<After>,
+  after: After,
+  attempt: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> =>
+  Effect.onExitPrimitive(attempt, (exit) => (wasTurnedAway(exit) ? budget.refund(after) : undefined))
+
+const wasTurnedAway = (exit: Exit.Exit<unknown, unknown>): boolean =>
+  exit._tag === "Failure" &&
+  exit.cause.reasons.some((reason) => Cause.isFailReason(reason) && isRefusal(reason.error))
+
+const isRefusal = (error: unknown): boolean => {
+  if (!(error instanceof ServiceUnavailable)) return false
+  switch (error.reason._tag) {
+    case "CircuitOpen":
+    case "BulkheadFull":
+    case "RateLimited":
+    case "Throttled":
+    case "Shed":
+      return true
+    default:
+      return false
+  }
+}
