@@ -14,7 +14,7 @@ import {
   Semaphore
 } from "effect"
 import { TestClock } from "effect/testing"
-import { CircuitBreaker, Deadline, Hedge, InvalidOption, Outcome, RetryBudget } from "failsoft"
+import { CircuitBreaker, Deadline, Hedge, InvalidOption, Outcome, Policy, RetryBudget } from "failsoft"
 import { inTime } from "./calls.ts"
 
 const hedging = (given?: Partial<Hedge.Options>) =>
@@ -501,13 +501,61 @@ describe("a loser", () => {
     })
   )
 
-  it.effect("says nothing to a circuit inside, yet", () =>
+  it.effect("says nothing to a circuit that counts failures", () =>
     Effect.gen(function* () {
       const breaker = yield* CircuitBreaker.make({ name: "search", trip: CircuitBreaker.consecutive(1) })
       const hedge = yield* hedging()
       const { call } = scripted({ afterMillis: 1000 }, { afterMillis: 50 })
       yield* toTheMillisecond(call.pipe(breaker.execute, Hedge.withHedge(hedge, idempotent)))
       expect((yield* breaker.snapshot).counts).toMatchObject({ successful: 1, ignored: 1, failed: 0 })
+    })
+  )
+
+  const slowly = (slowerThan: Duration.Input, minimumCalls: number) => ({
+    trip: CircuitBreaker.slowCallRate({
+      threshold: 0.5,
+      slowerThan,
+      minimumCalls,
+      window: CircuitBreaker.count(10)
+    })
+  })
+
+  it.effect.each([
+    ["150 millis", "open"],
+    ["151 millis", "closed"]
+  ] as const)("of 150 ms, to a circuit that takes more than %s for slow: it is %s", ([slowerThan, state]) =>
+    Effect.gen(function* () {
+      const alone = yield* CircuitBreaker.make({ name: "search", ...slowly(slowerThan, 2) })
+      const hedge = yield* hedging()
+      const first = scripted({ afterMillis: 1000 }, { afterMillis: 50 })
+      yield* toTheMillisecond(first.call.pipe(alone.execute, Hedge.withHedge(hedge, idempotent)))
+      expect((yield* alone.snapshot).state).toBe(state)
+
+      const policy = yield* Policy.make("search", {
+        attemptTimeout: "10 seconds",
+        bulkhead: { limit: 2 },
+        hedge: { delay: "100 millis" },
+        breaker: slowly(slowerThan, 2)
+      })
+      const second = scripted({ afterMillis: 1000 }, { afterMillis: 50 })
+      yield* toTheMillisecond(policy.executeWith(second.call, idempotent))
+      expect((yield* policy.breaker!.snapshot).state).toBe(state)
+    })
+  )
+
+  it.effect("says nothing to a circuit that has begun anew before it has cleaned up", () =>
+    Effect.gen(function* () {
+      const breaker = yield* CircuitBreaker.make({ name: "search", ...slowly("1 second", 1) })
+      const hedge = yield* hedging()
+      const { call } = scripted({ afterMillis: 60_000 }, { afterMillis: 50 })
+      const slow = Effect.onInterrupt(call, () => Effect.sleep("1 minute"))
+      yield* toTheMillisecond(slow.pipe(breaker.execute, Hedge.withHedge(hedge, idempotent)))
+      yield* breaker.reset
+      yield* TestClock.adjust("1 hour")
+      expect(yield* breaker.snapshot).toMatchObject({
+        state: "closed",
+        counts: { ignored: 1, successful: 1 }
+      })
     })
   )
 
