@@ -169,7 +169,8 @@ export interface KeyLimiter {
   readonly peek: (cost?: number) => Effect.Effect<Reading>
   /**
    * Gives `cost` (default 1) back that was taken for a call which was not made. Never more than the limit comes of it. A window
-   * takes back only what was taken in it; `gcra` takes nothing back while calls wait, since they know their turns.
+   * takes back no more than was taken in it, by whomever; `gcra` takes nothing back while calls wait, since they know their turns.
+   * Give it back soon: what time has brought back already would come twice.
    */
   readonly refund: (cost?: number) => Effect.Effect<void>
   /** What it has done so far; of a keyed one, for all its keys. */

@@ -26,7 +26,7 @@ export interface Algorithm<Config, State> {
     nowMillis: number,
     maxWaitMillis: number
   ) => (state: State) => readonly [Decision, State]
-  /** Gives back what a call took that was not made, as far as it would still be gone. */
+  /** Gives back what a call took that was not made, as far as so much is gone now. */
   readonly refund: (config: Config, cost: number, nowMillis: number) => (state: State) => State
   /** What could be taken at once, in whole units of cost. */
   readonly remaining: (config: Config, nowMillis: number) => (state: State) => number
