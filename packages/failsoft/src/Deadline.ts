@@ -31,7 +31,7 @@ import * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import { forkFrom, started } from "./internal/attempts/started.ts"
-import { monotonicMillis } from "./internal/clock.ts"
+import { leastMillis, monotonicMillis } from "./internal/clock.ts"
 import { ServiceUnavailable, UnavailableReason } from "./ServiceUnavailable.ts"
 
 /** The moment, in monotonic milliseconds of the fiber's clock, or `undefined` where there is no deadline. */
@@ -71,12 +71,6 @@ export const remainingMillis = (fiber: Fiber.Fiber<unknown, unknown>): number | 
   const deadline = fiber.getRef(Current)
   return deadline === undefined ? undefined : Math.max(0, deadline - monotonicMillis(fiber))
 }
-
-/**
- * What remains of a deadline below this is nothing: no call ends in it, and timers, which count whole milliseconds, fire as
- * much too early.
- */
-const leastMillis = 1
 
 /**
  * Ends an attempt that takes longer than `timeout`, or than what remains of the deadline if that is less.

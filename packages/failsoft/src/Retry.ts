@@ -45,7 +45,7 @@ import type { InvalidOption } from "./InvalidOption.ts"
 import { credited, paid, refunding } from "./internal/attempts/paid.ts"
 import { isTimeout } from "./internal/attempts/timeouts.ts"
 import { type Exponential, type StartWaits, waitsOf } from "./internal/attempts/waits.ts"
-import { wallMillis } from "./internal/clock.ts"
+import { leastMillis, wallMillis } from "./internal/clock.ts"
 import {
   ConfigBoolean,
   ConfigDuration,
@@ -362,7 +362,7 @@ const waitMillisOf = <A, E, R>(
     if (asked > shell.maxRetryAfterMillis) return "retry-after"
     const wait = Math.ceil(Math.max(scheduled, asked))
     const left = yield* Effect.withFiber((fiber) => Effect.succeed(Deadline.remainingMillis(fiber)))
-    return left !== undefined && left <= wait ? "deadline" : wait
+    return left !== undefined && left - wait < leastMillis ? "deadline" : wait
   })
 
 const giveUp = (

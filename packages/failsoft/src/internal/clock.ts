@@ -14,6 +14,12 @@ export const monotonicMillis = (fiber: Fiber.Fiber<unknown, unknown>): number =>
 export const monotonicMillisOf = (clock: Clock.Clock): number =>
   Math.round(Number(clock.monotonicTimeNanosUnsafe()) / 1e3) / 1e3
 
+/**
+ * What remains of a deadline below this is nothing: no call ends in it, and timers, which count whole milliseconds, fire as
+ * much too early.
+ */
+export const leastMillis = 1
+
 /** Wall-clock milliseconds since 1970, for reports. */
 export const wallMillis = (fiber: Fiber.Fiber<unknown, unknown>): number =>
   fiber.getRef(Clock.Clock).currentTimeMillisUnsafe()

@@ -11,7 +11,7 @@ import * as Metrics from "../../Metrics.ts"
 import type { ServiceUnavailable } from "../../ServiceUnavailable.ts"
 import * as Permits from "../../state/Permits.ts"
 import * as admission from "../admission.ts"
-import { monotonicMillis } from "../clock.ts"
+import { leastMillis, monotonicMillis } from "../clock.ts"
 import * as rejections from "../rejections.ts"
 
 /** What one bulkhead works with, whatever its keys. */
@@ -150,12 +150,6 @@ export const resize = (shell: Shell, pools: Iterable<Pool>, limit: number): void
 
 /** Found out when the call runs: the levels may be others than when it was put together. */
 const levelOf = ({ priorities }: Shell, { priority }: Entry): number => Math.min(priority, priorities - 1)
-
-/**
- * What remains of a deadline below this is nothing: no call ends in it, and timers, which count whole milliseconds, fire as
- * much too early.
- */
-const leastMillis = 1
 
 /** Waits for a permit, if there is a place and time to wait. */
 const queue = <A, E, R>(

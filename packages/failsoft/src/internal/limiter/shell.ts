@@ -15,7 +15,7 @@ import { type ServiceUnavailable, UnavailableReason } from "../../ServiceUnavail
 import type { KeyTable } from "../../state/KeyTable.ts"
 import type { Algorithm } from "../../state/Limit.ts"
 import * as admission from "../admission.ts"
-import { monotonicMillis } from "../clock.ts"
+import { leastMillis, monotonicMillis } from "../clock.ts"
 import * as rejections from "../rejections.ts"
 
 /** The longest wait and the most that may wait; nobody waits where the latter is 0. */
@@ -241,9 +241,6 @@ const wait = <Config, State>(
     (waiter, exit) => leave(shell, fiber, waiter, Exit.isSuccess(exit))
   )
 }
-
-/** A wait has to leave the caller a millisecond at least, for timers count no less. */
-const leastMillis = 1
 
 const patienceMillis = <Config, State>(
   shell: Shell<Config, State>,
