@@ -471,6 +471,24 @@ describe("a loser", () => {
     })
   )
 
+  it.effect("that cannot be interrupted goes on to its end, and nobody waits for it or hears of it", () =>
+    Effect.gen(function* () {
+      const hedge = yield* hedging({ delay: Hedge.quantile({ initial: "100 millis" }) })
+      const { call, ended } = scripted(
+        { afterMillis: 1000, comesTo: failing("too late") },
+        { afterMillis: 50 }
+      )
+      const guarded = Effect.uninterruptible(call)
+      expect(yield* toTheMillisecond(guarded.pipe(Hedge.withHedge(hedge, idempotent)))).toEqual([
+        Exit.succeed("attempt 1"),
+        150
+      ])
+      yield* TestClock.adjust("1 hour")
+      expect(ended).toEqual(["succeeded at 150", "failed at 1000"])
+      expect(yield* hedge.snapshot).toMatchObject({ calls: 1, hedges: 1, won: 1 })
+    })
+  )
+
   /** Notes of each attempt how it ended, and whether it was superseded. */
   const noting = <A, E, R>(call: Effect.Effect<A, E, R>) => {
     const noted: Array<string> = []

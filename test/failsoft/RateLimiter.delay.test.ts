@@ -330,36 +330,66 @@ describe("a line", () => {
     })
   )
 
-  it.effect("of 10,000 is let through to the last, each at its turn", () =>
-    Effect.gen(function* () {
-      const limiter = yield* delaying(RateLimiter.gcra({ limit: 1000, period: "1 second", burst: 1 }), {
-        maxWait: "1 minute",
-        maxWaiting: 10_000
-      })
-      const { ran, start } = starting(limiter)
-      for (let who = 0; who <= 10_001; who++) yield* start(who)
-      expect(yield* limiter.snapshot).toMatchObject({ admitted: 1, waiting: 10_000, rejected: 1 })
-      yield* TestClock.adjust("5 seconds")
-      expect(ran).toHaveLength(5001)
-      yield* TestClock.adjust("5 seconds")
-      expect(ran.every(([who, at]) => who === at)).toBe(true)
-      expect(yield* limiter.snapshot).toMatchObject({ admitted: 10_001, waiting: 0 })
-    })
+  it.effect(
+    "of 10,000 is let through to the last, each at its turn",
+    () =>
+      Effect.gen(function* () {
+        const limiter = yield* delaying(RateLimiter.gcra({ limit: 1000, period: "1 second", burst: 1 }), {
+          maxWait: "1 minute",
+          maxWaiting: 10_000
+        })
+        const { ran, start } = starting(limiter)
+        for (let who = 0; who <= 10_001; who++) yield* start(who)
+        expect(yield* limiter.snapshot).toMatchObject({ admitted: 1, waiting: 10_000, rejected: 1 })
+        yield* TestClock.adjust("5 seconds")
+        expect(ran).toHaveLength(5001)
+        yield* TestClock.adjust("5 seconds")
+        expect(ran.every(([who, at]) => who === at)).toBe(true)
+        expect(yield* limiter.snapshot).toMatchObject({ admitted: 10_001, waiting: 0 })
+      }),
+    30_000
   )
 
-  it.effect("of 10,000 that are all interrupted leaves no place taken", () =>
-    Effect.gen(function* () {
-      const limiter = yield* delaying(RateLimiter.gcra({ limit: 1000, period: "1 second", burst: 1 }), {
-        maxWait: "1 minute",
-        maxWaiting: 10_000
-      })
-      const { start } = starting(limiter)
-      const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
-      for (let who = 0; who <= 10_000; who++) fibers.push(yield* start(who))
-      yield* Fiber.interruptAll(fibers)
-      expect(yield* limiter.snapshot).toMatchObject({ admitted: 1, waiting: 0 })
-      expect((yield* limiter.peek()).retryAfter).toEqual(Duration.millis(1))
-    })
+  it.effect(
+    "of 10,000 that are all interrupted leaves no place taken",
+    () =>
+      Effect.gen(function* () {
+        const limiter = yield* delaying(RateLimiter.gcra({ limit: 1000, period: "1 second", burst: 1 }), {
+          maxWait: "1 minute",
+          maxWaiting: 10_000
+        })
+        const { start } = starting(limiter)
+        const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
+        for (let who = 0; who <= 10_000; who++) fibers.push(yield* start(who))
+        yield* Fiber.interruptAll(fibers)
+        expect(yield* limiter.snapshot).toMatchObject({ admitted: 1, waiting: 0 })
+        expect((yield* limiter.peek()).retryAfter).toEqual(Duration.millis(1))
+      }),
+    30_000
+  )
+
+  it.effect(
+    "of 10,000 whose first is late goes on behind it, in order",
+    () =>
+      Effect.gen(function* () {
+        const limiter = yield* delaying(RateLimiter.fixedWindow({ limit: 10_000, window: "1 second" }), {
+          maxWaiting: 10_000
+        })
+        const clock = yield* Clock.Clock
+        const late: Clock.Clock = Object.assign(Object.create(clock), {
+          sleep: (duration: Duration.Duration) => clock.sleep(Duration.sum(duration, Duration.millis(20)))
+        })
+        const { ran, start } = starting(limiter)
+        yield* limiter.take(10_000)
+        yield* start(0).pipe(Effect.provideService(Clock.Clock, late))
+        for (let who = 1; who < 10_000; who++) yield* start(who)
+        yield* TestClock.adjust("1010 millis")
+        expect([ran.length, (yield* limiter.snapshot).waiting]).toEqual([0, 10_000])
+        yield* TestClock.adjust("10 millis")
+        expect(ran.every(([who, at], index) => who === index && at === 1020)).toBe(true)
+        expect(yield* limiter.snapshot).toMatchObject({ delayed: 10_000, waiting: 0 })
+      }),
+    30_000
   )
 
   it.effect("is not left before the turn though timers fire early", () =>
