@@ -17,8 +17,14 @@ export interface Given {
   readonly dependency: Dependency
   readonly answers: Answers
   readonly attemptTimeoutMillis: number
+  /** For all attempts of a call together. */
+  readonly deadlineMillis: number
+  /** The wait before a hedge. */
+  readonly hedgeAfterMillis: number
   /** Calls that a candidate with a bulkhead runs at once; as many more may wait. */
   readonly bulkhead: number
+  /** Calls that a candidate with a rate limiter lets through in what time. */
+  readonly rate: { readonly limit: number; readonly periodMillis: number }
 }
 
 /** Failures in a row that open every candidate's circuit. */
@@ -32,6 +38,22 @@ export const attempts = 2
 
 /** The first wait of every candidate with a retry, doubled each time. No measured call gets there. */
 export const backoffMillis = 1
+
+/** Retries that every budget pays for before a call has succeeded. */
+export const budget = 2
+
+/** What every cache holds at most, and the number of keys that are asked for in turn. */
+export const cacheEntries = 1000
+
+/** How long a cache holds a value: longer than any measurement. */
+export const timeToLiveMillis = 3_600_000
+
+/** The keys that a cache is asked for, one after another. */
+export const nextKey = (): (() => string) => {
+  const keys = Array.from({ length: cacheEntries }, (_, index) => `key-${index}`)
+  let next = 0
+  return () => keys[next++ % cacheEntries] ?? ""
+}
 
 const down = new Error("the dependency is down")
 

@@ -5,6 +5,8 @@ export interface Candidate {
   readonly name: string
   /** A baseline guards nothing, so its outcomes are not those of a guard. */
   readonly isBaseline?: true
+  /** Another form of failsoft than the one that peers are compared to. */
+  readonly isOurs?: true
 }
 
 /** Candidates that do the same thing. */
@@ -24,6 +26,10 @@ export interface Target {
   readonly row: string
   readonly text: string
   readonly against: ReadonlyArray<string>
+  /** The form of failsoft that it is for, if not the one that peers are compared to. */
+  readonly candidate?: string
+  /** Then it is on what failsoft adds to the baseline over what the others add to it. */
+  readonly isBeyondBaseline?: true
   /** Another row: then the limit is on its ratio to the baseline of `row` over its ratio to that of the other. */
   readonly growsFrom?: string
   readonly atMost: number

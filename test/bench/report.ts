@@ -66,9 +66,9 @@ const rowResult = ({ measured, row }: MeasuredRow): Report["rows"][number] => {
   }
   const bare = medianOf(row.baseline)
   const own = medianOf(ours)
-  const candidates = measured.map(({ candidate: { isBaseline, name }, nanos }): CandidateResult => {
+  const candidates = measured.map(({ candidate: { isBaseline, isOurs, name }, nanos }): CandidateResult => {
     const middle = median(nanos)
-    const isPeer = name !== ours && !isBaseline
+    const isPeer = name !== ours && !isBaseline && !isOurs
     return {
       name,
       median: middle,
@@ -86,9 +86,12 @@ const rowResult = ({ measured, row }: MeasuredRow): Report["rows"][number] => {
 const overBareIn = (rows: Report["rows"], row: string): number =>
   rows.find(({ id }) => id === row)?.candidates.find(({ name }) => name === ours)?.overBare ?? Number.NaN
 
+/** What the baseline of its row costs. */
+const bareOf = ({ median, overBare }: CandidateResult): number | undefined => overBare && median / overBare
+
 const targetResult = (
   rows: Report["rows"],
-  { against, atMost, growsFrom, row, text }: Target
+  { against, atMost, candidate = ours, growsFrom, isBeyondBaseline, row, text }: Target
 ): ReadonlyArray<TargetResult> => {
   if (growsFrom !== undefined) {
     const measured = overBareIn(rows, row) / overBareIn(rows, growsFrom)
@@ -97,13 +100,15 @@ const targetResult = (
       : [{ text, unit: "times", atMost, measured, isMet: measured <= atMost }]
   }
   const candidates = rows.find(({ id }) => id === row)?.candidates ?? []
-  const own = candidates.find(({ name }) => name === ours)
+  const own = candidates.find(({ name }) => name === candidate)
   const others = candidates.filter(({ name }) => against.includes(name))
   if (own === undefined || others.length < against.length) return []
   if (against.length === 0) {
     return [{ text, unit: "ns", atMost, measured: own.median, isMet: own.median <= atMost }]
   }
-  const measured = own.median / Math.min(...others.map(({ median }) => median))
+  const bare = isBeyondBaseline ? bareOf(own) : 0
+  if (bare === undefined) return []
+  const measured = (own.median - bare) / (Math.min(...others.map(({ median }) => median)) - bare)
   return [{ text, unit: "times", atMost, measured, isMet: measured <= atMost }]
 }
 

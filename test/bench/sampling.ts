@@ -7,8 +7,8 @@
  */
 import assert from "node:assert/strict"
 import { performance } from "node:perf_hooks"
-import { type Dependency, failuresToOpen } from "./calls.ts"
-import type { CoreRow } from "./core.ts"
+import { cacheEntries, type Dependency, failuresToOpen, type Given } from "./calls.ts"
+import type { CoreRow } from "./rows.ts"
 import { quantile } from "./statistics.ts"
 import type { Subject } from "./subject.ts"
 import { verify } from "./verify.ts"
@@ -17,28 +17,33 @@ const warmUpMillis = 300
 const batchMillis = 40
 const batches = 9
 
-/** Never reached by a measured call. */
-const attemptTimeoutMillis = 5000
-
-/** No measured call has to wait. */
-const bulkhead = 10_000
+/** No measured call has to wait, is rejected, or takes so long. */
+const limits: Omit<Given, "dependency" | "answers"> = {
+  attemptTimeoutMillis: 5000,
+  deadlineMillis: 60_000,
+  hedgeAfterMillis: 5000,
+  bulkhead: 10_000,
+  rate: { limit: 1_000_000, periodMillis: 10 }
+}
 
 /** Makes so many calls in the state that the row is about, checks what they came to, and tells how long they took. */
 const runner = async (row: CoreRow, dependency: Dependency, subject: Subject) => {
-  const isOpen = row.circuit === "open"
-  if (isOpen) {
+  const { answeredBy, inFlight } = row
+  if (answeredBy === "circuit") {
     dependency.failFirst = failuresToOpen
     await subject.caught(failuresToOpen)
   }
-  const run = isOpen ? subject.caught : (calls: number) => subject.plain(calls, row.inFlight)
+  if (answeredBy === "cache") await subject.plain(cacheEntries)
+  const run = answeredBy === "circuit" ? subject.caught : (calls: number) => subject.plain(calls, inFlight)
   return async (calls: number): Promise<number> => {
     const before = dependency.calls
     const startedAt = performance.now()
     const succeeded = await run(calls)
     const millis = performance.now() - startedAt
-    const expected = isOpen ? 0 : calls
+    const expected = answeredBy === "circuit" ? 0 : calls
+    const reached = answeredBy === "dependency" ? calls : 0
     assert.equal(succeeded, expected, `${succeeded} of ${calls} calls succeeded, not ${expected}`)
-    assert.equal(dependency.calls - before, expected, "the calls did not reach the dependency as they should")
+    assert.equal(dependency.calls - before, reached, "the calls did not reach the dependency as they should")
     return millis
   }
 }
@@ -68,7 +73,7 @@ export const sample = async (rows: ReadonlyArray<CoreRow>, rowId: string, name: 
   assert(row && candidate, `there is no ${rowId}/${name}`)
   await verify(rows)
   const dependency: Dependency = { calls: 0, failFirst: 0 }
-  const subject = await candidate.make({ dependency, answers: row.answers, attemptTimeoutMillis, bulkhead })
+  const subject = await candidate.make({ ...limits, dependency, answers: row.answers })
   // Several calls for each loop, so that what it takes to start one is the least of it.
   return await measure(await runner(row, dependency, subject), row.inFlight === 1 ? 1 : 5 * row.inFlight)
 }

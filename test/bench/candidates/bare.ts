@@ -9,6 +9,12 @@ export const effect = (given: Given): Subject => effectSubject(effectCall(given)
 /** The call itself, as a promise. */
 export const promise = (given: Given): Subject => promiseSubject(promiseCall(given))
 
+/** An Effect whose value is there: what a cache that costs nothing would be. */
+export const value = (): Subject => {
+  const held = Effect.succeed(1)
+  return effectSubject(Effect.suspend(() => held))
+}
+
 const rejection = new Error("rejected")
 
 /** An Effect that fails, with an error that was there before. */

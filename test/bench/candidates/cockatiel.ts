@@ -25,6 +25,27 @@ export const breaker = (given: Given): Subject => {
   return promiseSubject(() => circuit.execute(call))
 }
 
+const makeBulkhead = (given: Given) => bulkhead(given.bulkhead, given.bulkhead)
+
+/** `bulkhead` around the call. */
+export const permit = (given: Given): Subject => {
+  const policy = makeBulkhead(given)
+  const call = promiseCall(given)
+  return promiseSubject(() => policy.execute(call))
+}
+
+const retryOptions = {
+  maxAttempts: attempts - 1,
+  backoff: new ExponentialBackoff({ initialDelay: backoffMillis, generator: noJitterGenerator })
+}
+
+/** `retry` around the call. */
+export const again = (given: Given): Subject => {
+  const policy = retry(handleAll, retryOptions)
+  const call = promiseCall(given)
+  return promiseSubject(() => policy.execute(call))
+}
+
 /**
  * `wrap` of retry, bulkhead, circuit breaker and timeout around the call.
  *
@@ -34,12 +55,9 @@ export const pipeline = (given: Given): Subject => {
   const policy = wrap(
     retry(
       handleWhen((error) => !(error instanceof BrokenCircuitError)),
-      {
-        maxAttempts: attempts - 1,
-        backoff: new ExponentialBackoff({ initialDelay: backoffMillis, generator: noJitterGenerator })
-      }
+      retryOptions
     ),
-    bulkhead(given.bulkhead, given.bulkhead),
+    makeBulkhead(given),
     makeBreaker(),
     timeout(given.attemptTimeoutMillis, TimeoutStrategy.Aggressive)
   )
