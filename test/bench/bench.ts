@@ -15,7 +15,7 @@ const usage = `usage: pnpm bench <name> [--json] [--save] [--rounds <number>] [-
   --json    print the report as JSON
   --save    write the report to test/bench/reports; not with --only
   --rounds  processes for each candidate, 1 to 100 (default 7)
-  --only    measure only candidates whose <row>/<name> contains this`
+  --only    measure only candidates whose <row>/<name>, and facts whose title, contains this`
 
 /** Something that whoever typed the command can put right. */
 class Misuse extends Error {}
@@ -53,7 +53,11 @@ const roundsOf = (text: string): number => {
   return rounds
 }
 
-const select = (rows: ReadonlyArray<Row>, only: string): ReadonlyArray<Row> => {
+const selectFacts = ({ facts, factsTitle = "" }: Bench, only: string): boolean =>
+  facts !== undefined && factsTitle.toLowerCase().includes(only.toLowerCase())
+
+const select = (bench: Bench, only: string): ReadonlyArray<Row> => {
+  const { factsTitle, rows } = bench
   const names = (row: Row) => row.candidates.map(({ name }) => `${row.id}/${name}`)
   const selected = rows
     .map((row) => ({
@@ -61,8 +65,9 @@ const select = (rows: ReadonlyArray<Row>, only: string): ReadonlyArray<Row> => {
       candidates: row.candidates.filter(({ name }) => `${row.id}/${name}`.includes(only))
     }))
     .filter(({ candidates }) => candidates.length > 0)
-  if (selected.length === 0) {
-    throw new Misuse(`--only ${JSON.stringify(only)} matches none of: ${rows.flatMap(names).join(", ")}`)
+  if (selected.length === 0 && !selectFacts(bench, only)) {
+    const all = [...rows.flatMap(names), ...(factsTitle === undefined ? [] : [factsTitle])]
+    throw new Misuse(`--only ${JSON.stringify(only)} matches none of: ${all.join(", ")}`)
   }
   return selected
 }
@@ -71,7 +76,7 @@ const main = async () => {
   const { positionals, values } = parse()
   const [name, bench] = benchOf(positionals)
   const rounds = roundsOf(values.rounds)
-  const rows = select(bench.rows, values.only)
+  const rows = select(bench, values.only)
   if (values.save && values.only !== "") throw new Misuse("--save takes the whole bench: leave out --only")
 
   // Progress goes to stderr, so that stdout holds the report alone.
@@ -81,7 +86,7 @@ const main = async () => {
   tell("verifying that all candidates come to the same outcomes")
   await bench.verify()
   const measured = await measure(name, rows, rounds, (round) => tell(`round ${round} of ${rounds}`))
-  const known = bench.facts === undefined || values.only !== "" ? [] : await facts(name, rounds)
+  const known = selectFacts(bench, values.only) ? await facts(name, rounds) : []
 
   const seconds = Math.round((performance.now() - startedAt) / 1000)
   const report = reportOf(name, bench, measured, known, {
