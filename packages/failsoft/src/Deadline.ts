@@ -24,6 +24,7 @@
  * await Effect.runPromise(left.pipe(Deadline.within("3 seconds"))) // => Option.some(true)
  * ```
  */
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -31,7 +32,7 @@ import * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
 import * as Option from "effect/Option"
 import { forkFrom, started } from "./internal/attempts/started.ts"
-import { leastMillis, monotonicMillis } from "./internal/clock.ts"
+import { leastMillis, monotonicMillis, monotonicMillisOf } from "./internal/clock.ts"
 import { ServiceUnavailable, UnavailableReason } from "./ServiceUnavailable.ts"
 
 /** The moment, in monotonic milliseconds of the fiber's clock, or `undefined` where there is no deadline. */
@@ -47,9 +48,10 @@ export const within: {
   <A, E, R>(self: Effect.Effect<A, E, R>, duration: Duration.Input): Effect.Effect<A, E, R>
 } = dual(2, <A, E, R>(self: Effect.Effect<A, E, R>, duration: Duration.Input): Effect.Effect<A, E, R> => {
   const millis = Duration.toMillis(Duration.fromInputUnsafe(duration))
-  return Effect.withFiber((fiber) => {
-    const outer = fiber.getRef(Current) ?? Number.POSITIVE_INFINITY
-    return Effect.provideService(self, Current, Math.min(outer, monotonicMillis(fiber) + millis))
+  return Effect.updateContext(self, (context: Context.Context<R>) => {
+    const outer = Context.get(context, Current) ?? Number.POSITIVE_INFINITY
+    const now = monotonicMillisOf(Context.get(context, Clock.Clock))
+    return Context.add(context, Current, Math.min(outer, now + millis))
   })
 })
 
