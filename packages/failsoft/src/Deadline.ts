@@ -28,10 +28,12 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { dual } from "effect/Function"
 import * as Option from "effect/Option"
-import { forkFrom, started } from "./internal/attempts/started.ts"
+import * as alarm from "./internal/attempts/alarm.ts"
+import { started } from "./internal/attempts/started.ts"
 import { leastMillis, monotonicMillis, monotonicMillisOf } from "./internal/clock.ts"
 import { ServiceUnavailable, UnavailableReason } from "./ServiceUnavailable.ts"
 
@@ -82,40 +84,43 @@ export const remainingMillis = (fiber: Fiber.Fiber<unknown, unknown>): number | 
  * Whether the expiry counts against the dependency is for the circuit breaker around it: it does if the attempt had at
  * least half of `timeout`.
  */
-export const attemptTimeout: {
-  (
-    service: string,
-    timeout: Duration.Input
-  ): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | ServiceUnavailable, R>
-  <A, E, R>(
-    self: Effect.Effect<A, E, R>,
-    service: string,
-    timeout: Duration.Input
-  ): Effect.Effect<A, E | ServiceUnavailable, R>
-} = dual(
-  3,
-  <A, E, R>(
-    self: Effect.Effect<A, E, R>,
-    service: string,
-    timeout: Duration.Input
-  ): Effect.Effect<A, E | ServiceUnavailable, R> => {
-    const of = Duration.max(Duration.zero, Duration.fromInputUnsafe(timeout))
-    const ofMillis = Duration.toMillis(of)
-    const expire = (afterMillis: number): Effect.Effect<never, ServiceUnavailable> =>
-      Effect.fail(
-        new ServiceUnavailable({
-          service,
-          reason: UnavailableReason.TimedOut({ after: Duration.millis(afterMillis), of })
-        })
-      )
-    return Effect.withFiber((fiber) => {
+export function attemptTimeout(
+  service: string,
+  timeout: Duration.Input
+): <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E | ServiceUnavailable, R>
+export function attemptTimeout<A, E, R>(
+  self: Effect.Effect<A, E, R>,
+  service: string,
+  timeout: Duration.Input
+): Effect.Effect<A, E | ServiceUnavailable, R>
+export function attemptTimeout<A, E, R>(
+  ...args:
+    | [service: string, timeout: Duration.Input]
+    | [self: Effect.Effect<A, E, R>, service: string, timeout: Duration.Input]
+) {
+  return args.length === 2 ? timeoutOf(...args) : timeoutOf(args[1], args[2])(args[0])
+}
+
+/** Makes an attempt timeout, for as many calls as come. They share a timer. */
+const timeoutOf = (service: string, timeout: Duration.Input) => {
+  const of = Duration.max(Duration.zero, Duration.fromInputUnsafe(timeout))
+  const ofMillis = Duration.toMillis(of)
+  const shared = alarm.make()
+  const expire = (afterMillis: number): Effect.Effect<never, ServiceUnavailable> =>
+    Effect.fail(
+      new ServiceUnavailable({
+        service,
+        reason: UnavailableReason.TimedOut({ after: Duration.millis(afterMillis), of })
+      })
+    )
+  return <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E | ServiceUnavailable, R> =>
+    Effect.withFiber((fiber) => {
       const left = remainingMillis(fiber) ?? Number.POSITIVE_INFINITY
       return ofMillis === 0 || left < leastMillis
         ? expire(0)
-        : endWithin(fiber, self, Math.min(ofMillis, Math.ceil(left)), expire)
+        : endWithin(fiber, self, shared, Math.min(ofMillis, Math.ceil(left)), expire)
     })
-  }
-)
+}
 
 /**
  * What `Effect.timeoutOrElse` does, for a third of its cost where the attempt ends at once.
@@ -125,20 +130,21 @@ export const attemptTimeout: {
 const endWithin = <A, E, R>(
   fiber: Fiber.Fiber<unknown, unknown>,
   self: Effect.Effect<A, E, R>,
+  timer: alarm.Alarm,
   millis: number,
   expire: (afterMillis: number) => Effect.Effect<never, ServiceUnavailable>
 ): Effect.Effect<A, E | ServiceUnavailable, R> =>
   started<A, E, R, never, ServiceUnavailable>(fiber, self, (attempt, resume) => {
-    const timer = forkFrom(
-      fiber,
-      Effect.flatMap(Effect.sleep(Duration.millis(millis)), () => expire(millis))
-    )
-    const stopListening = timer.addObserver((expired) =>
-      resume(Effect.andThen(Fiber.interrupt(attempt), expired))
+    const wait = timer.set(fiber, millis, (ended) =>
+      resume(
+        Effect.andThen(
+          Fiber.interrupt(attempt),
+          Exit.isSuccess(ended) ? expire(millis) : Exit.failCause(ended.cause)
+        )
+      )
     )
     attempt.addObserver((ended) => {
-      stopListening()
-      timer.interruptUnsafe(fiber.id)
+      wait.cancel()
       resume(ended)
     })
     return Fiber.interrupt(attempt)

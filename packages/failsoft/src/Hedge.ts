@@ -41,6 +41,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { InvalidOption } from "./InvalidOption.ts"
+import * as alarm from "./internal/attempts/alarm.ts"
 import * as hedging from "./internal/attempts/hedging.ts"
 import { credited } from "./internal/attempts/paid.ts"
 import { started } from "./internal/attempts/started.ts"
@@ -158,6 +159,7 @@ export const make: (given: Options) => Effect.Effect<Hedge, InvalidOption, Scope
     const shell: Shell = {
       ...(yield* waitOf(name, given.delay ?? quantile())),
       hedges: yield* options.integer(name, "hedges", given.hedges ?? 1, { min: 1, max: 5 }),
+      alarm: alarm.make(),
       budget: given.budget?.enabled === true ? given.budget : undefined,
       counts: { calls: 0, hedges: 0, won: 0, refused: 0 }
     }
@@ -263,6 +265,7 @@ interface Wait {
 /** What one hedge works with. */
 interface Shell extends Wait {
   readonly hedges: number
+  readonly alarm: alarm.Alarm
   readonly budget: RetryBudget | undefined
   readonly counts: hedging.Counts
 }
@@ -295,6 +298,7 @@ const hedged = <A, E, R, B, E2, R2>(
           again: hedged ?? self,
           hedges,
           delayMillis: shell.delayMillis(),
+          alarm: shell.alarm,
           mayHedge,
           budget,
           latencies,

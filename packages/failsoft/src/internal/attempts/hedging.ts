@@ -13,6 +13,7 @@ import * as Fiber from "effect/Fiber"
 import * as Outcome from "../../Outcome.ts"
 import type { Quantile } from "../../state/Quantile.ts"
 import { monotonicMillis } from "../clock.ts"
+import type { Alarm, Wait } from "./alarm.ts"
 import { refunding } from "./paid.ts"
 import { forkFrom, type Resume } from "./started.ts"
 import { isTimeout } from "./timeouts.ts"
@@ -33,6 +34,8 @@ export interface Plan<A, E, R> {
   readonly hedges: number
   /** The wait before each of them; infinite where there is none. */
   readonly delayMillis: number
+  /** What all calls of the hedge wait by. */
+  readonly alarm: Alarm
   readonly mayHedge: Effect.Effect<boolean>
   readonly budget:
     | { readonly withdraw: () => Effect.Effect<boolean>; readonly refund: () => Effect.Effect<void> }
@@ -49,6 +52,9 @@ interface Race<A, E, R> {
   readonly first: Fiber.Fiber<A, E>
   readonly startedAtMillis: number
   readonly running: Set<Fiber.Fiber<A, E>>
+  /** For the first further attempt. */
+  wait: Wait | undefined
+  /** Makes further attempts. */
   timer: Fiber.Fiber<void> | undefined
   /** Whether its caller has its answer, or has stopped waiting for one. */
   isOver: boolean
@@ -68,13 +74,20 @@ export const race = <A, E, R>(
     first: attempt,
     startedAtMillis: plan.latencies === undefined ? 0 : monotonicMillis(caller),
     running: new Set(),
+    wait: undefined,
     timer: undefined,
     isOver: false,
     resume
   }
   watch(race, attempt)
   if (plan.delayMillis !== Number.POSITIVE_INFINITY) {
-    race.timer = forkFrom(caller, hedgeInTurn(race, plan.hedges))
+    const hedges = hedgeInTurn(race, plan.hedges)
+    if (plan.delayMillis === 0) race.timer = forkFrom(caller, hedges)
+    else {
+      race.wait = plan.alarm.set(caller, plan.delayMillis, (ended) => {
+        if (Exit.isSuccess(ended)) race.timer = forkFrom(caller, hedges)
+      })
+    }
   }
   return Effect.suspend(() => (race.isOver ? Effect.void : giveUp(race)))
 }
@@ -96,11 +109,13 @@ const watch = <A, E, R>(race: Race<A, E, R>, attempt: Fiber.Fiber<A, E>): void =
 
 const hedgeInTurn = <A, E, R>(race: Race<A, E, R>, left: number): Effect.Effect<void> => {
   const { delayMillis } = race.plan
-  const next = Effect.suspend(() => {
+  return Effect.suspend(() => {
     if (race.isOver) return Effect.void
-    return left === 1 ? hedge(race) : Effect.andThen(hedge(race), hedgeInTurn(race, left - 1))
+    if (left === 1) return hedge(race)
+    const next = hedgeInTurn(race, left - 1)
+    const after = delayMillis === 0 ? next : Effect.andThen(Effect.sleep(Duration.millis(delayMillis)), next)
+    return Effect.andThen(hedge(race), after)
   })
-  return delayMillis === 0 ? next : Effect.andThen(Effect.sleep(Duration.millis(delayMillis)), next)
 }
 
 const hedge = <A, E, R>(race: Race<A, E, R>): Effect.Effect<void> => {
@@ -129,6 +144,7 @@ const settle = <A, E, R>(race: Race<A, E, R>, winner: Fiber.Fiber<A, E>, exit: E
   race.isOver = true
   if (Exit.isSuccess(exit) && winner !== race.first) race.plan.counts.won++
   if (race.running.has(race.first)) tellAtLeast(race)
+  race.wait?.cancel()
   race.timer?.interruptUnsafe(race.caller.id)
   for (const loser of race.running) loser.interruptUnsafe(race.caller.id, superseded)
   race.resume(exit)
@@ -138,6 +154,7 @@ const settle = <A, E, R>(race: Race<A, E, R>, winner: Fiber.Fiber<A, E>, exit: E
 const giveUp = <A, E, R>(race: Race<A, E, R>): Effect.Effect<void> => {
   race.isOver = true
   if (race.running.has(race.first)) tellAtLeast(race)
+  race.wait?.cancel()
   const { running, timer } = race
   return Fiber.interruptAll(timer === undefined ? running : [timer, ...running])
 }
