@@ -55,7 +55,7 @@ export interface Changes {
 
 /**
  * A table that cannot be used, with everything that is wrong with it: what cannot be read (`ConfigError`, which has all of that)
- * and what is out of its range (`InvalidOption`, of each stage the first). Nothing was changed.
+ * and what is out of its range (`InvalidOption`, the first of each stage that can be read). Nothing was changed.
  */
 export class TableRefused extends Data.TaggedError("TableRefused")<{
   readonly errors: ReadonlyArray<Config.ConfigError | InvalidOption>

@@ -106,19 +106,25 @@ const errorAt = (path: ConfigProvider.Path, issue: SchemaIssue.Issue): Config.Co
 /** A part of the name of an environment variable: what a provider for those calls a field may be the beginning of one. */
 const isPartOfVariable = (key: string): boolean => /^[A-Z0-9_]+$/.test(key)
 
-/** What a provider has at a path, as plain data: every field that a schema asks for, and the names of all others. */
+/**
+ * What a provider has at a path, as plain data: every field that a schema asks for, and the names of all others. Variables of the
+ * environment are no fields, but there are none where the provider lists names as the schema has them.
+ */
 export const fieldsAt = (
   provider: ConfigProvider.ConfigProvider,
   path: ConfigProvider.Path,
-  ast: SchemaAST.AST
+  ast: SchemaAST.AST,
+  mayBeVariables = true
 ): Effect.Effect<unknown, ConfigProvider.SourceError> =>
   Effect.gen(function* () {
     const node = yield* provider.load(path)
     const properties = ast._tag === "Objects" ? ast.propertySignatures : []
+    const listed = new Set<PropertyKey>(node?._tag === "Record" ? node.keys : [])
+    const hasVariables = mayBeVariables && !properties.some(({ name }) => listed.has(name))
     const fields: Record<string, unknown> = {}
     for (const { name, type } of properties) {
       const key = String(name)
-      const found = yield* fieldsAt(provider, [...path, key], type)
+      const found = yield* fieldsAt(provider, [...path, key], type, hasVariables)
       if (found !== undefined) fields[key] = found
     }
     const isScalar = ast._tag !== "Objects"
@@ -126,6 +132,6 @@ export const fieldsAt = (
       return Object.keys(fields).length > 0 ? fields : node && (node.value ?? [])
     }
     const others = [...node.keys].filter((key) => !properties.some(({ name }) => name === key))
-    for (const key of others) if (!isPartOfVariable(key)) fields[key] = "present"
+    for (const key of others) if (!hasVariables || !isPartOfVariable(key)) fields[key] = "present"
     return Object.keys(fields).length > 0 || others.length === 0 ? fields : undefined
   })

@@ -17,7 +17,7 @@ import { PolicyConfig } from "../../PolicyConfig.ts"
 import { fieldsAt } from "../config.ts"
 import * as stages from "./stages.ts"
 
-/** The rows that could be read, and what is wrong with the others. */
+/** The rows as far as they could be read, and why no more of them could be. */
 export interface Table {
   readonly rows: Readonly<Record<string, PolicyConfig>>
   readonly error: Config.ConfigError | undefined
@@ -35,8 +35,8 @@ export const read = (
     for (const name of names) {
       const found = yield* fieldsAt(provider, [...path, name], SchemaAST.toEncoded(PolicyConfig.ast))
       const decoded = yield* Effect.result(decodeRow(name, found))
-      if (decoded._tag === "Success") rows[name] = decoded.success
-      else issues.push(decoded.failure)
+      if (decoded._tag === "Failure") issues.push(decoded.failure)
+      rows[name] = decoded._tag === "Success" ? decoded.success : yield* legibleOf(name, found)
     }
     const [first, ...others] = issues
     if (first === undefined) return { rows, error: undefined }
@@ -53,6 +53,15 @@ const decodeRow = (name: string, found: unknown): Effect.Effect<PolicyConfig, Sc
   ).pipe(
     Effect.map((row) => row[name] ?? {}),
     Effect.mapError(({ issue }) => issue)
+  )
+
+/** Of a row that cannot be read, the fields that can: what is out of range in them is to be told as well. */
+const legibleOf = (name: string, found: unknown): Effect.Effect<PolicyConfig> =>
+  Effect.map(
+    Effect.forEach(Object.entries(Object(found)), ([field, value]) =>
+      Effect.orElseSucceed(decodeRow(name, { [field]: value }), (): PolicyConfig => ({}))
+    ),
+    (rows) => Object.assign({}, ...rows)
   )
 
 /** What is out of its range in a row: one option of each stage at most. Nothing of what is made for it is seen anywhere. */
