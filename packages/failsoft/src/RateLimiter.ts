@@ -200,7 +200,7 @@ export const make: (given: Options) => Effect.Effect<RateLimiter, InvalidOption,
   Effect.fnUntraced(function* (given: Options) {
     const limiter = yield* makeLimiter(given, onlyKey)
     return {
-      ...limiterOf(given, limiter?.shell, ""),
+      ...limiterOf(given, limiter, ""),
       reconfigure: (next) => reconfigure(given, limiter, next)
     }
   })
@@ -215,11 +215,10 @@ export const makeKeyed: (given: KeyedOptions) => Effect.Effect<KeyedRateLimiter,
     const { name } = given
     const maxKeys = yield* options.integer(name, "maxKeys", given.maxKeys ?? 10_000, limits.upToAMillion)
     const whenFull = yield* options.oneOf(name, "whenFull", given.whenFull ?? "reject", ["reject", "admit"])
-    const made = yield* makeLimiter(given, {
+    const limiter = yield* makeLimiter(given, {
       statesOf: (freeAtMillis) => KeyTable.make(maxKeys, freeAtMillis),
       whenFull
     })
-    const limiter = made?.shell
     return {
       name,
       execute: (key) => (self) => (limiter === undefined ? self : limiter.execute(key, 1, self, true)),
@@ -344,12 +343,12 @@ const makeLimiter = Effect.fnUntraced(function* (given: Options, { statesOf, whe
   yield* Metrics.register(name, [
     Metrics.series(Metrics.rejections, { reason: "RateLimited" }, () => shell.counts().rejected)
   ])
-  return { shell, line }
+  return shell
 })
 
 const reconfigure = Effect.fnUntraced(function* (
   { name }: Options,
-  limiter: { readonly shell: limiterShell.Limiter; readonly line: limiterShell.Line } | undefined,
+  limiter: limiterShell.Limiter | undefined,
   given: Settings
 ) {
   const line = yield* limits.line(name, given.onLimit ?? "reject")
@@ -357,10 +356,9 @@ const reconfigure = Effect.fnUntraced(function* (
   if (limiter === undefined) {
     return yield* options.invalid(name, "enabled", false, "true, so that there is a limit to change")
   }
-  Object.assign(limiter.line, line)
   yield* build((algorithm, config) => {
     const states = onlyKey.statesOf(algorithm.freeAtMillis(config), algorithm.initial)
-    return limiter.shell.replace({ algorithm, config, states })
+    return limiter.replace({ algorithm, config, states, line })
   })
 })
 

@@ -75,7 +75,7 @@ export interface Limiter {
   readonly tellRest: Effect.Effect<void>
 }
 
-type Replacement<Config, State> = Pick<Settings<Config, State>, "algorithm" | "config" | "states">
+type Replacement<Config, State> = Pick<Settings<Config, State>, "algorithm" | "config" | "states" | "line">
 
 /** What is done with the states of one algorithm, in the step of a fiber. */
 interface Inside {
@@ -131,8 +131,9 @@ export const make = <Config, State>(settings: Settings<Config, State>): Limiter 
         inside.refund(fiber, key, cost)
         return Effect.void
       }),
-    replace: ({ algorithm, config, states }) =>
+    replace: ({ algorithm, config, line, states }) =>
       Effect.withFiber((fiber) => {
+        Object.assign(settings.line, line)
         if (inside.isLike(algorithm, config)) return Effect.void
         const now = nowMillis(settings, fiber)
         const cost = Math.min(inside.taken(now), algorithm.remaining(config, now)(algorithm.initial))
