@@ -52,21 +52,24 @@ const attemptOf = <R>(
   effect: Probe<R>["effect"],
   classify: (exit: Exit.Exit<unknown, unknown>) => Outcome.Outcome
 ): Effect.Effect<unknown, unknown, R> => {
-  const { config, name } = cell.shell
-  const patience = Duration.millis(config.probeMaxAgeMillis)
-  const asked = Effect.timeoutOrElse(
-    Effect.suspend(() => effect(cell.key ?? "")),
-    {
-      duration: patience,
-      orElse: () =>
-        Effect.fail(
-          new ServiceUnavailable({
-            service: name,
-            reason: UnavailableReason.TimedOut({ after: patience, of: patience })
-          })
-        )
-    }
-  )
+  // Each probe anew, for the breaker may be reconfigured between two of them.
+  const asked = Effect.suspend(() => {
+    const { config, name } = cell.shell
+    const patience = Duration.millis(config.probeMaxAgeMillis)
+    return Effect.timeoutOrElse(
+      Effect.suspend(() => effect(cell.key ?? "")),
+      {
+        duration: patience,
+        orElse: () =>
+          Effect.fail(
+            new ServiceUnavailable({
+              service: name,
+              reason: UnavailableReason.TimedOut({ after: patience, of: patience })
+            })
+          )
+      }
+    )
+  })
   return circuitShell.execute(cell, asked, classify)
 }
 
