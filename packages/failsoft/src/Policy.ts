@@ -67,7 +67,7 @@ export interface Options<R = never> {
   /** The longest that one attempt may take. Never longer than `deadline`, which takes its place when it is left out. */
   readonly attemptTimeout?: Duration.Input | undefined
   readonly retry?: Omit<Retry.Options, "name"> | undefined
-  /** What retry and hedge are paid from: a budget that others share, or options for one of its own. */
+  /** What retry and hedge are paid from, where they name no budget: one that others share, or options for one of its own. */
   readonly retryBudget?: RetryBudget.RetryBudget | Omit<RetryBudget.Options, "name"> | undefined
   readonly hedge?: Omit<Hedge.Options, "name"> | undefined
   readonly rateLimiter?: Omit<RateLimiter.Options, "name"> | undefined

@@ -8,10 +8,14 @@ export const describe = <R>(given: Options<R>): ReadonlyArray<StageDescription> 
   if (given.enabled === false) return []
   const hasGate = isOn(given.breaker) && (isOn(given.rateLimiter) || isOn(given.bulkhead))
   const attemptTimeout = given.attemptTimeout ?? given.deadline
+  // Also one that is all defaults is to be seen.
+  const budget = isOn(given.retryBudget)
+    ? { _tag: "Own", ...given.retryBudget, enabled: undefined }
+    : undefined
   const stages: ReadonlyArray<readonly [stage: Stage, options: object | undefined]> = [
     ["deadline", given.deadline === undefined ? undefined : { after: given.deadline }],
-    ["retry", given.retry && { ...given.retry, budget: given.retryBudget }],
-    ["hedge", given.hedge && { ...given.hedge, budget: given.retryBudget }],
+    ["retry", given.retry && { ...given.retry, budget: given.retry.budget ?? budget }],
+    ["hedge", given.hedge && { ...given.hedge, budget: given.hedge.budget ?? budget }],
     ["circuit gate", hasGate ? {} : undefined],
     ["rate limiter", given.rateLimiter],
     ["bulkhead", given.bulkhead],

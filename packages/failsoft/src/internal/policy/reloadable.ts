@@ -181,6 +181,7 @@ const slotsOf = (name: string, context: Context.Context<Scope.Scope>) => {
       retryBudget: budget,
       retry,
       hedge,
+      retryCredits: row.retry !== undefined && row.retry.enabled !== false,
       rateLimiter,
       bulkhead,
       breaker,

@@ -32,6 +32,8 @@ export interface Stages {
   readonly retryBudget: RetryBudget.RetryBudget | undefined
   readonly retry: Retry.Retry | undefined
   readonly hedge: Hedge.Hedge | undefined
+  /** Whether calls that are retried have credited the budget of the hedge already. */
+  readonly retryCredits: boolean
   readonly rateLimiter: RateLimiter.RateLimiter | undefined
   readonly bulkhead: Bulkhead.Bulkhead | undefined
   readonly breaker: CircuitBreaker.CircuitBreaker | undefined
@@ -56,9 +58,11 @@ export const make: <R = never>(
   const rateLimiter =
     given.rateLimiter && (yield* part("rateLimiter", RateLimiter.make({ ...given.rateLimiter, ...stage })))
   const retryBudget = given.retryBudget && (yield* budgetOf(given.retryBudget, stage))
-  const budget = { budget: retryBudget }
-  const retry = given.retry && (yield* part("retry", Retry.make({ ...budget, ...given.retry, ...stage })))
-  const hedge = given.hedge && (yield* part("hedge", Hedge.make({ ...budget, ...given.hedge, ...stage })))
+  const budgets = { retry: given.retry?.budget ?? retryBudget, hedge: given.hedge?.budget ?? retryBudget }
+  const retry =
+    given.retry && (yield* part("retry", Retry.make({ ...given.retry, budget: budgets.retry, ...stage })))
+  const hedge =
+    given.hedge && (yield* part("hedge", Hedge.make({ ...given.hedge, budget: budgets.hedge, ...stage })))
   return {
     name,
     meter: isOff ? undefined : yield* meters.make(name),
@@ -66,6 +70,8 @@ export const make: <R = never>(
     retryBudget,
     retry,
     hedge,
+    retryCredits:
+      given.retry !== undefined && given.retry.enabled !== false && budgets.retry === budgets.hedge,
     rateLimiter,
     bulkhead,
     breaker,
@@ -161,15 +167,16 @@ const hedging = <A, E, R>(
   attempt: Effect.Effect<A, E | ServiceUnavailable, R>,
   call: CallOptions<A, E>
 ): Effect.Effect<A, E | ServiceUnavailable, R> => {
-  const { breaker, hedge, retry, retryBudget } = stages
+  const { breaker, hedge, retryCredits } = stages
   const first = admitted(stages, attempt, call, true)
-  if (hedge === undefined || call.idempotent !== true) return first
+  if (hedge === undefined) return first
+  const credit = !retryCredits || call.retry === false
+  if (call.idempotent !== true) return hedge.executeWith(first, { idempotent: false, credit })
   return hedge.executeWith(first, {
     idempotent: true,
     hedged: admitted(stages, attempt, call, false),
     mayHedge: breaker && Effect.map(breaker.snapshot, ({ state }) => state === "closed"),
-    // A retry around it credits the call to the budget that they share.
-    credit: retry === undefined || call.retry === false || retryBudget === undefined
+    credit
   })
 }
 
