@@ -197,7 +197,7 @@ const admitted = <A, E, R>(
   return breaker === undefined ? limited : breaker.gate(limited)
 }
 
-/** A call that an inner stage turned away was not made, so its cost comes back. */
+/** A call that an inner stage turned away, or did not start for want of time, was not made, so its cost comes back. */
 const refunding = <A, E, R>(
   rateLimiter: RateLimiter.RateLimiter,
   name: string,
@@ -210,11 +210,14 @@ const refunding = <A, E, R>(
       : undefined
   )
 
-const isTurnedAway = (name: string, reason: { readonly _tag: string; readonly error?: unknown }): boolean =>
-  reason._tag === "Fail" &&
-  reason.error instanceof ServiceUnavailable &&
-  reason.error.service === name &&
-  (reason.error.reason._tag === "BulkheadFull" || reason.error.reason._tag === "CircuitOpen")
+const isTurnedAway = (name: string, cause: { readonly _tag: string; readonly error?: unknown }): boolean => {
+  if (cause._tag !== "Fail" || !(cause.error instanceof ServiceUnavailable)) return false
+  const { reason, service } = cause.error
+  if (service !== name) return false
+  return reason._tag === "TimedOut"
+    ? Duration.isZero(reason.after)
+    : reason._tag === "BulkheadFull" || reason._tag === "CircuitOpen"
+}
 
 /** The retry judges what policies fail with by itself, so only the call's own errors get here. */
 const isTransientOf = <E>(
