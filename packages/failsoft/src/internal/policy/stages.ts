@@ -161,13 +161,13 @@ const attempt = <A, E, R>(
   return classify === undefined ? breaker.execute(timed) : breaker.executeWith(timed, classify)
 }
 
-/** Further attempts wait for nothing, and are made only while the circuit is closed. */
+/** Further attempts wait for nothing, and are made only while nothing would turn them away. */
 const hedging = <A, E, R>(
   stages: Stages,
   attempt: Effect.Effect<A, E | ServiceUnavailable, R>,
   call: CallOptions<A, E>
 ): Effect.Effect<A, E | ServiceUnavailable, R> => {
-  const { breaker, hedge, retryCredits } = stages
+  const { hedge, retryCredits } = stages
   const first = admitted(stages, attempt, call, true)
   if (hedge === undefined) return first
   const credit = !retryCredits || call.retry === false
@@ -175,10 +175,24 @@ const hedging = <A, E, R>(
   return hedge.executeWith(first, {
     idempotent: true,
     hedged: admitted(stages, attempt, call, false),
-    mayHedge: breaker && Effect.map(breaker.snapshot, ({ state }) => state === "closed"),
+    mayHedge: hasRoom(stages, call.cost),
     credit
   })
 }
+
+/** An attempt that was turned away would have been paid for, and told as a rejection, though its call goes on. */
+const hasRoom = (
+  { breaker, bulkhead, rateLimiter }: Stages,
+  cost: number | undefined
+): Effect.Effect<boolean> =>
+  Effect.gen(function* () {
+    const circuit = breaker && (yield* breaker.snapshot)
+    if (circuit !== undefined && circuit.state !== "closed") return false
+    const permits = bulkhead && (yield* bulkhead.snapshot)
+    if (permits !== undefined && permits.inFlight >= permits.limit) return false
+    const found = rateLimiter && (yield* rateLimiter.peek(cost))
+    return found === undefined || (found.retryAfter !== undefined && Duration.isZero(found.retryAfter))
+  })
 
 /** What is asked before the circuit admits: nothing of it may hold a probe. */
 const admitted = <A, E, R>(
