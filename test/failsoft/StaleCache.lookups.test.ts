@@ -172,6 +172,30 @@ describe("a caller that cannot be interrupted", () => {
 })
 
 describe("a value that is set", () => {
+  it.effect("is refreshed in its time, though the lookup before it took too long", () =>
+    Effect.gen(function* () {
+      let lookups = 0
+      const cache = yield* StaleCache.make<string, number, ServiceUnavailable>({
+        ...base,
+        lookup: () =>
+          Effect.suspend(() => {
+            lookups++
+            return Effect.never
+          }),
+        staleWhileRevalidate: "1 hour",
+        pauseAfterFailure: "1 hour"
+      })
+      const hurried = yield* forked(cache.get("a").pipe(Deadline.within("1 second")))
+      yield* cache.set("a", 1)
+      yield* TestClock.adjust("1 second")
+      expect(yield* Fiber.await(hurried)).toEqual(Exit.succeed(1))
+      yield* TestClock.adjust("1 minute")
+      expect(yield* cache.get("a")).toBe(1)
+      yield* Effect.yieldNow
+      expect(lookups).toBe(2)
+    })
+  )
+
   it.effect("is judged first: what throws at that takes nothing away", () =>
     Effect.gen(function* () {
       const cache = yield* StaleCache.make<string, number, ServiceUnavailable>({

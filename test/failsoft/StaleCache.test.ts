@@ -107,6 +107,7 @@ describe("a fresh value", () => {
       let lookups = 0
       const cache = yield* StaleCache.make({
         ...base,
+        staleIfError: "1 second",
         lookup: (key: string) => Effect.sync(() => [key, ++lookups] as const),
         timeToLive: ([key, count], asked) => {
           expect(asked).toBe(key)
@@ -122,6 +123,7 @@ describe("a fresh value", () => {
       yield* cache.get("never")
       yield* cache.get("never")
       expect(lookups).toBe(5)
+      expect(yield* cache.peek("never")).toEqual(Option.none())
       yield* cache.get("forever")
       yield* TestClock.adjust("364 days")
       expect(yield* cache.get("forever")).toEqual(["forever", 6])
@@ -387,6 +389,7 @@ describe("stale while revalidate", () => {
       const { cache, questions } = yield* holding(given)
       yield* TestClock.adjust("60 seconds")
       expect(yield* cache.getServed("a")).toEqual(stale(1, 60_000))
+      expect(questions).toHaveLength(1)
       yield* Effect.yieldNow
       expect(questions).toHaveLength(2)
       expect(yield* cache.snapshot).toMatchObject({ inFlight: 1, background: 1 })
@@ -606,14 +609,33 @@ describe("stale if error", () => {
     })
   )
 
-  it.effect("does not hide a defect, and leaves the value where it is", () =>
+  it.effect.each<readonly [string, Exit.Exit<number, Err>]>([
+    ["a defect", Exit.die("bug")],
+    ["a defect that comes with an outage", Exit.failCause(Cause.combine(Cause.fail(away), Cause.die("bug")))],
+    ["an interruption", Exit.failCause(Cause.interrupt(7))]
+  ])("does not hide %s, and leaves the value where it is", ([, exit]) =>
     Effect.gen(function* () {
-      const { cache, questions } = yield* holding(given)
+      const { cache, questions } = yield* holding({
+        ...given,
+        isUnavailable: () => true,
+        negative: { timeToLive: "1 second", when: () => true }
+      })
       yield* TestClock.adjust("60 seconds")
       const caller = yield* forked(cache.get("a"))
-      yield* questions[1]!.answer(Exit.die("bug"))
-      expect(exitOf(caller)).toEqual(Exit.die("bug"))
+      yield* questions[1]!.answer(exit)
+      expect(exitOf(caller)).toEqual(exit)
       expect(yield* cache.peek("a")).toEqual(Option.some(stale(1, 60_000)))
+    })
+  )
+
+  it.effect("has nothing to say of the end of the cache", () =>
+    Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      const { cache } = yield* Scope.provide(holding(given), scope)
+      yield* TestClock.adjust("60 seconds")
+      const caller = yield* forked(cache.get("a"))
+      yield* Scope.close(scope, Exit.void)
+      expect(Exit.hasInterrupts(exitOf(caller))).toBe(true)
     })
   )
 

@@ -43,16 +43,13 @@ export interface Rules<K, A, E> {
 }
 
 /** Judges a value. A function of the user's that throws makes the lookup die, as if it were part of it. */
-export const value = <K, A, E>(rules: Rules<K, A, E>, key: K, value: A): Answer<A, E> => {
-  const size = rules.sizeOf?.(value, key) ?? 0
-  return {
-    _tag: "Answer",
-    exit: Exit.succeed(value),
-    ttlMillis: ttlOf(rules, value, key),
-    windows: rules.windows,
-    bytes: size >= 0 ? size : Number.POSITIVE_INFINITY
-  }
-}
+export const value = <K, A, E>(rules: Rules<K, A, E>, key: K, value: A): Answer<A, E> => ({
+  _tag: "Answer",
+  exit: Exit.succeed(value),
+  ttlMillis: ttlOf(rules, value, key),
+  windows: rules.windows,
+  bytes: rules.sizeOf?.(value, key) ?? 0
+})
 
 const ttlOf = <K, A, E>({ maxTtlMillis, ttlMillis }: Rules<K, A, E>, value: A, key: K): number =>
   typeof ttlMillis === "number"

@@ -158,7 +158,7 @@ export const start = <K, A, E>(
     if (waiters === 0) shell.background++
     const work = Effect.flatMap(shell.lookUp(key), (found) => {
       const settle = Effect.suspend(() => {
-        const isUnseen = !flight.isOver && flight.waiters === 0
+        const isUnseen = flight.waiters === 0
         const isNews = land(shell, flight, found)
         if (found._tag === "Answer") return Effect.void
         const defect = isNews || isUnseen ? tellDefect(shell, found.cause) : Effect.void
