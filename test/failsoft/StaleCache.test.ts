@@ -881,6 +881,17 @@ describe("the deadline of a caller", () => {
     })
   )
 
+  it.effect("is waited for in whole milliseconds, as timers count", () =>
+    Effect.gen(function* () {
+      const { cache } = yield* caching()
+      const caller = yield* forked(cache.get("a").pipe(Deadline.within("2500 micros")))
+      yield* TestClock.adjust("2999 micros")
+      expect(caller.pollUnsafe()).toBe(undefined)
+      yield* TestClock.adjust("1 micros")
+      expect(reasonOf(exitOf(caller))).toMatchObject({ after: Duration.millis(3) })
+    })
+  )
+
   it.effect("is met by a stale value, where there is one", () =>
     Effect.gen(function* () {
       const { cache } = yield* holding({ staleIfError: "1 hour", softTimeout: "5 seconds" })
