@@ -454,6 +454,18 @@ describe("stale while revalidate", () => {
     })
   )
 
+  it.effect("runs sixty-four refreshes at once by default", () =>
+    Effect.gen(function* () {
+      const { cache, questions } = yield* caching(given)
+      const keys = Array.from({ length: 70 }, (_, index) => `key ${index}`)
+      yield* Effect.forEach(keys, (key) => cache.set(key, 1))
+      yield* TestClock.adjust("60 seconds")
+      yield* Effect.forEach(keys, cache.get)
+      yield* Effect.yieldNow
+      expect(questions).toHaveLength(64)
+    })
+  )
+
   it.effect("goes on when a caller that joined the refresh is interrupted", () =>
     Effect.gen(function* () {
       const { cache, questions } = yield* holding(given)
