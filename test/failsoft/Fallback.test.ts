@@ -185,6 +185,19 @@ describe("answers", () => {
     })
   )
 
+  it.effect("are marked as such, but for one that knows its source", () =>
+    Effect.gen(function* () {
+      const marks = (answer: Fallback.Answer<number>) => Effect.map(answer(outage()), ({ source }) => source)
+      const local: Served.Served<number> = { value: 1, source: "local" }
+      expect([
+        yield* marks(Fallback.value(1)),
+        yield* marks(Fallback.effect(() => Effect.succeed(1))),
+        yield* marks(Fallback.failOpen(1)),
+        yield* marks(Fallback.served(() => Effect.succeed(local)))
+      ]).toEqual(["fallback", "fallback", "fallback", "local"])
+    })
+  )
+
   it.effect("end with what the last failed with", () =>
     Effect.gen(function* () {
       const last = new ServiceUnavailable({ service: "index", reason: UnavailableReason.Shed() })
