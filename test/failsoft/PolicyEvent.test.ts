@@ -240,7 +240,7 @@ const examples: ReadonlyArray<Example> = [
     }
   },
   {
-    event: { _tag: "RefreshFailed", ...common, count: 3, error: { tag: "Refused", name: "Refused" } },
+    event: { _tag: "RefreshFailed", ...common, count: 3, error: { tag: "Refused", name: "Error" } },
     line: {
       level: "Warn",
       message: "billing: 3 refreshes failed, what is held stays",

@@ -2,7 +2,7 @@ import { connect } from "node:net"
 import { NodeHttpServer } from "@effect/platform-node"
 import { describe, expect, it } from "@effect/vitest"
 import { Problem, RequestDeadline, ServiceClient } from "@failsoft/http"
-import { Duration, Effect, Fiber, Layer, Option } from "effect"
+import { Deferred, Duration, Effect, Fiber, Layer, Option } from "effect"
 import { Headers, HttpClientRequest, HttpRouter, HttpServerResponse } from "effect/http"
 import { TestClock } from "effect/testing"
 import { Deadline } from "failsoft"
@@ -149,6 +149,29 @@ describe("headers on a socket", () => {
       expect(yield* leftWith("x-request-timeout: 1", "x-request-timeout: 1")).toBeGreaterThan(5_000)
       expect(yield* leftWith(`grpc-timeout: ${"0".repeat(8_000)}1S`)).toBeGreaterThan(5_000)
       expect(yield* leftWith("x-request-timeout: 1", "grpc-timeout: 2S, 3S")).toBeLessThanOrEqual(1_000)
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("a caller that leaves", () => {
+  it.live("takes its handler along, long before the deadline", () =>
+    Effect.gen(function* () {
+      const begun = yield* Deferred.make<void>()
+      const interrupted = yield* Deferred.make<void>()
+      const work = HttpRouter.add("GET", "/work", () =>
+        Effect.andThen(
+          Deferred.succeed(begun, undefined),
+          Effect.onInterrupt(Effect.never, () => Deferred.succeed(interrupted, undefined))
+        )
+      )
+      const { send } = yield* doors["a socket"]?.(Layer.merge(routes("1 hour"), work)) ??
+        Effect.die("no socket")
+      const leave = new AbortController()
+      const left = send("/work", { signal: leave.signal }).catch(() => "left")
+      yield* Deferred.await(begun)
+      leave.abort()
+      expect(yield* Effect.promise(() => left)).toBe("left")
+      yield* Deferred.await(interrupted)
     }).pipe(Effect.scoped)
   )
 })
