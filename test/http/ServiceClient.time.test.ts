@@ -207,7 +207,7 @@ describe("the deadline", () => {
   it.effect.prop(
     "is forwarded as a whole number below what remains and below the attempt timeout, and at least 1",
     {
-      deadline: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 20_000_000 })),
+      deadline: Schema.Int.check(Schema.isBetween({ minimum: 1_000, maximum: 20_000_000 })),
       attemptTimeout: Schema.Int.check(Schema.isBetween({ minimum: 1, maximum: 20_000_000 }))
     },
     ({ attemptTimeout, deadline }) =>
