@@ -41,6 +41,7 @@ describe.each(Object.entries(stores))("a store, %s,", (_, store) => {
       expect(yield* take).toEqual([4, 50])
       expect(yield* fixedWindow({ ...counting, limit: undefined })).toEqual([4, 150])
       expect(yield* fixedWindow({ ...counting, key: "bob", tokens: 5 })).toEqual([5, 0])
+      expect(yield* fixedWindow({ ...counting, key: "eve", tokens: 5, limit: 0 })).toEqual([5, 500])
       yield* TestClock.adjust(150)
       expect(yield* take).toEqual([1, 100])
     })

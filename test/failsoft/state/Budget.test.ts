@@ -167,6 +167,16 @@ describe("a budget", () => {
     )
   })
 
+  it("pays from what time brings before it pays from what was earned", () => {
+    const config = Budget.configOf({ ratio: 1, minPerSecond: 1, cap: 10 })
+    const earned = Budget.deposit(config)(Budget.deposit(config)(Budget.initial(config, 0)))
+    const [, once] = Budget.withdraw(config, 1, 0)(earned)
+    expect(once).toMatchObject({ bank: 2e9, floor: 0 })
+    expect(Budget.withdraw(config, 1, 0)(once)[1]).toMatchObject({ bank: 1e9, floor: 0 })
+    expect(Budget.withdraw(config, 1, 400)(once)[1]).toMatchObject({ bank: 1.4e9, floor: 0 })
+    expect(Budget.left(config, once, 1000)).toBe(3)
+  })
+
   it("that gives a token back to a floor that is full gives it to the bank", () => {
     const config = Budget.configOf({ ratio: 0.5, minPerSecond: 1, cap: 1 })
     const full = Budget.initial(config, 0)
