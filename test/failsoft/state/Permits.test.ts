@@ -24,6 +24,29 @@ it("does what the reference does in 10,000 random histories", { timeout: 60_000 
   expect(situations.filter((name) => (happened.get(name) ?? 0) < 1000)).toEqual([])
 })
 
+it("a place that is over holds none of those who were beside it, which would chain them together for ever", () => {
+  const permits = Permits.make<{ readonly name: string }>({ limit: 1, queue: 10, priorities: 1 })
+  permits.take()
+  const places = ["a", "b", "c", "d", "e"].map((name) => permits.join({ name }, 0)!)
+  const [a, b, c] = places
+  permits.leave(b!)
+  permits.leave(c!)
+  permits.release()
+  permits.admit(a!)
+  /** The names that a place leads to; of its line, only those who still wait are there. */
+  const heldBy = (from: unknown, seen = new Set<unknown>()): ReadonlyArray<string> => {
+    if (typeof from !== "object" || from === null || seen.has(from)) return []
+    seen.add(from)
+    const held = Object.values(from).flatMap((value) => heldBy(value, seen))
+    return "name" in from && typeof from.name === "string" ? [from.name, ...held] : held
+  }
+  expect([a, b, c].map((place) => heldBy(place).toSorted())).toEqual([
+    ["a", "d", "e"],
+    ["b", "d", "e"],
+    ["c", "d", "e"]
+  ])
+})
+
 describe("the cost of a step", { timeout: 30_000 }, () => {
   interface Counting extends Rules {
     readonly steps: { count: number }
