@@ -41,6 +41,7 @@ const exceptions = [
   "Retry → RetryBudget",
   "Retry → Deadline",
   "Bulkhead → Deadline",
+  "Hedge → Deadline",
   "RateLimiter → Deadline",
   "StaleCache → Deadline",
   "Hedge → RetryBudget"

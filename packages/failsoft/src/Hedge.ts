@@ -40,6 +40,7 @@ import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
+import * as Deadline from "./Deadline.ts"
 import type { InvalidOption } from "./InvalidOption.ts"
 import * as alarm from "./internal/attempts/alarm.ts"
 import * as hedging from "./internal/attempts/hedging.ts"
@@ -96,7 +97,7 @@ export interface Snapshot {
   readonly hedges: number
   /** Calls that a further attempt answered. */
   readonly won: number
-  /** Further attempts that were due and not made: the budget was spent, or `mayHedge` said no. */
+  /** Further attempts that were due and not made: the budget or the deadline was spent, or `mayHedge` said no. */
   readonly refused: number
 }
 
@@ -300,6 +301,7 @@ const hedged = <A, E, R, B, E2, R2>(
           delayMillis: shell.delayMillis(),
           alarm: shell.alarm,
           mayHedge,
+          leftMillis: Deadline.remainingMillis,
           budget,
           latencies,
           counts

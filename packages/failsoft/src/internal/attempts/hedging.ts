@@ -12,7 +12,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Outcome from "../../Outcome.ts"
 import type { Quantile } from "../../state/Quantile.ts"
-import { monotonicMillis } from "../clock.ts"
+import { leastMillis, monotonicMillis } from "../clock.ts"
 import type { Alarm, Wait } from "./alarm.ts"
 import { refunding } from "./paid.ts"
 import { forkFrom, type Resume } from "./started.ts"
@@ -37,6 +37,8 @@ export interface Plan<A, E, R> {
   /** What all calls of the hedge wait by. */
   readonly alarm: Alarm
   readonly mayHedge: Effect.Effect<boolean>
+  /** What remains of the caller's deadline, if there is one. */
+  readonly leftMillis: (fiber: Fiber.Fiber<unknown, unknown>) => number | undefined
   readonly budget:
     | { readonly withdraw: () => Effect.Effect<boolean>; readonly refund: () => Effect.Effect<void> }
     | undefined
@@ -119,7 +121,7 @@ const hedgeInTurn = <A, E, R>(race: Race<A, E, R>, left: number): Effect.Effect<
 }
 
 const hedge = <A, E, R>(race: Race<A, E, R>): Effect.Effect<void> => {
-  const { again, budget, counts, mayHedge } = race.plan
+  const { again, budget, counts, leftMillis, mayHedge } = race.plan
   const start = Effect.suspend(() => {
     if (race.isOver) return budget === undefined ? Effect.void : budget.refund()
     counts.hedges++
@@ -133,7 +135,8 @@ const hedge = <A, E, R>(race: Race<A, E, R>): Effect.Effect<void> => {
   const paid = Effect.uninterruptible(
     budget === undefined ? start : Effect.flatMap(budget.withdraw(), (isPaid) => (isPaid ? start : refuse))
   )
-  return Effect.flatMap(mayHedge, (may) => (may ? paid : refuse))
+  const hasTime = (): boolean => (leftMillis(race.caller) ?? leastMillis) >= leastMillis
+  return Effect.flatMap(mayHedge, (may) => (may && hasTime() ? paid : refuse))
 }
 
 /** The annotation that tells of a loser that it was one. */
