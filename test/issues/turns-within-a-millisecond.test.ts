@@ -5,6 +5,7 @@
 import { Effect, Fiber } from "effect"
 import { RateLimiter } from "failsoft"
 import { describe, expect, it } from "vitest"
+import { drawFrom } from "../failsoft/draw.ts"
 import { World } from "../failsoft/interruption.ts"
 
 const algorithms = {
@@ -63,3 +64,62 @@ describe.each(Object.entries(algorithms))(
     )
   }
 )
+
+/** Lets time pass; some timers fire late, as they do in a process that is busy. */
+const pass = (world: World, millis: number, isLate: () => boolean) => {
+  const { clock } = world
+  const until = clock.nowMillis + millis
+  while (Math.min(...clock.sleepers.map(({ atMillis }) => atMillis)) <= until && !isLate()) {
+    clock.wakeNext()
+    world.run(Effect.void)
+  }
+  clock.nowMillis = Math.max(until, clock.nowMillis)
+}
+
+it("calls of a key run in the order in which they came, in any history", () => {
+  let waited = 0
+  for (let seed = 1; seed <= 600; seed++) {
+    const draw = drawFrom(seed)
+    const [limit, millis] = [draw.integer(1, 6), draw.integer(1, 20)]
+    const algorithm = [
+      RateLimiter.gcra({ limit, period: millis, burst: draw.integer(1, 4) }),
+      RateLimiter.slidingWindow({ limit, window: millis }),
+      RateLimiter.fixedWindow({ limit, window: millis })
+    ][seed % 3]!
+    const world = new World()
+    const limiter = world.value(
+      RateLimiter.makeKeyed({
+        name: "search",
+        algorithm,
+        maxKeys: draw.integer(1, 3),
+        onLimit: { delay: { maxWait: "30 millis", maxWaiting: draw.integer(1, 12) } }
+      })
+    )
+    const ran: Array<readonly [key: string, who: number]> = []
+    const fibers: Array<Fiber.Fiber<unknown, unknown>> = []
+    for (let who = 0; who < 40; who++) {
+      const step = draw.integer(0, 9)
+      if (step < 6) {
+        const key = `key ${draw.integer(0, 2)}`
+        const call = RateLimiter.withRateLimit(
+          Effect.sync(() => ran.push([key, who])),
+          limiter.of(key),
+          { cost: draw.integer(1, 2) }
+        )
+        fibers.push(world.value(Effect.forkDetach(call, { startImmediately: true })))
+      } else if (step === 6) {
+        const fiber = fibers[draw.integer(0, 40) % Math.max(1, fibers.length)]
+        if (fiber !== undefined) world.run(Fiber.interrupt(fiber))
+      } else pass(world, draw.integer(1, 3000) / 1000, () => draw.chance(0.1))
+    }
+    letThrough(world)
+    const { delayed, waiting } = world.value(limiter.snapshot)
+    waited += delayed
+    expect([seed, waiting, world.isIdle]).toEqual([seed, 0, true])
+    for (const key of ["key 0", "key 1", "key 2"]) {
+      const order = ran.flatMap(([of, who]) => (of === key ? [who] : []))
+      expect([seed, order]).toEqual([seed, order.toSorted((one, other) => one - other)])
+    }
+  }
+  expect(waited).toBeGreaterThan(1000)
+})
