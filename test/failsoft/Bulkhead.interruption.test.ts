@@ -1,4 +1,4 @@
-import { Effect, Exit } from "effect"
+import { Effect, Exit, Scope } from "effect"
 import * as failsoft from "failsoft"
 import { afterEach, describe, expect, it, vi } from "vitest"
 import { interruptEverywhere, World } from "./interruption.ts"
@@ -177,4 +177,35 @@ describe("a bulkhead whose shell takes before it is certain to give back", () =>
     // A place that nobody gives back is let go of when its time is over, if it has one.
     expect(leaking).toEqual(["finds a permit", "waits for one"])
   })
+})
+
+it("a rejection is told of, wherever its caller is interrupted: at once, or with the rest", () => {
+  const { Bulkhead, PolicyEvent } = failsoft
+  const told: Array<number> = []
+  const interrupted = interruptEverywhere((world) => {
+    let sum = 0
+    const scope = world.value(Scope.make())
+    const bulkhead = world.value(
+      Bulkhead.make({ name: "billing", limit: 1 }).pipe(
+        Effect.provideService(Scope.Scope, scope),
+        Effect.provideService(PolicyEvent.Listeners, [
+          (event) => {
+            if (event._tag === "CallsRejected") sum += event.count
+          }
+        ])
+      )
+    )
+    start(world, bulkhead.execute(Effect.never))
+    return {
+      program: bulkhead.execute(Effect.void),
+      verify: () => {
+        const { rejected } = world.value(bulkhead.snapshot).counts
+        world.run(Scope.close(scope, Exit.void))
+        expect(sum).toBe(rejected)
+        told.push(sum)
+      }
+    }
+  })
+  expect(interrupted).toBeGreaterThan(3)
+  expect(new Set(told)).toEqual(new Set([0, 1]))
 })
