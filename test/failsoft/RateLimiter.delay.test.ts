@@ -285,6 +285,30 @@ describe("a line", () => {
     })
   )
 
+  it.effect(
+    "takes in whose turn it is behind one whose timer is late, beyond the bound of those who wait",
+    () =>
+      Effect.gen(function* () {
+        const limiter = yield* RateLimiter.make({
+          name: "search",
+          algorithm: pace,
+          onLimit: { delay: { maxWait: "1 second", maxWaiting: 1 } }
+        })
+        const clock = yield* Clock.Clock
+        const late = Object.assign(Object.create(clock), { sleep: () => Effect.never })
+        yield* limiter.take()
+        const first = yield* limiter
+          .take()
+          .pipe(Effect.provideService(Clock.Clock, late), Effect.forkChild({ startImmediately: true }))
+        yield* TestClock.adjust(250)
+        const second = yield* Effect.forkChild(limiter.take(), { startImmediately: true })
+        expect(yield* limiter.snapshot).toMatchObject({ waiting: 1, admitted: 1 })
+        yield* Fiber.interrupt(first)
+        yield* Fiber.join(second)
+        expect(yield* limiter.snapshot).toMatchObject({ waiting: 0, admitted: 2, delayed: 0 })
+      })
+  )
+
   it.effect("gives back no place that was used", () =>
     Effect.gen(function* () {
       const { ran, start } = starting(yield* delaying(pace))

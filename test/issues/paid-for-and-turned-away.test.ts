@@ -25,7 +25,7 @@ const earning = (given?: Partial<RetryBudget.Options>) =>
   })
 
 describe("an attempt that was turned away", () => {
-  it.effect("as a hedge is paid back, so that calls which fail are still retried", () =>
+  it.effect("as the hedge of a policy is not made, so that calls which fail are still retried", () =>
     Effect.gen(function* () {
       const policy = yield* Policy.make("search", {
         bulkhead: { limit: 1 },
@@ -36,7 +36,7 @@ describe("an attempt that was turned away", () => {
       for (let call = 0; call < 3; call++) {
         yield* inTime(policy.executeWith(Effect.sleep("1 second"), { idempotent: true }))
       }
-      expect(yield* policy.retryBudget!.snapshot).toMatchObject({ left: 1, withdrawn: 3, refunded: 3 })
+      expect(yield* policy.retryBudget!.snapshot).toMatchObject({ left: 1, withdrawn: 0 })
       const [exit] = yield* inTime(policy.execute(Effect.fail("refused")))
       expect(reasonOf(exit)?._tag).toBe("RetriesExhausted")
     })

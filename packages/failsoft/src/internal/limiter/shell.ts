@@ -106,6 +106,8 @@ interface Shell<Config, State> extends Settings<Config, State> {
 interface Waiter<State> {
   readonly key: string
   readonly turnMillis: number
+  /** 0 for one whose turn it is already, and who waits for those before it only. Such calls are no waiters of `maxWaiting`. */
+  readonly waits: 0 | 1
   readonly after: State
   before: State
   previous: Waiter<State> | undefined
@@ -236,7 +238,7 @@ const wait = <Config, State>(
         return rejections.reject(shell.rejections, fiber, now, decision.retryAfterMillis)
       }
       if (!keep(shell, key, held, after, now)) return rejectForRoom(shell, fiber, now)
-      inLine = getInLine(shell, key, before, after, now + decision.waitMillis)
+      inLine = getInLine(shell, key, before, after, now, decision.waitMillis)
       return Effect.succeed({ permit: inLine, announce: undefined })
     }),
     (waiter, exit) => leave(shell, fiber, waiter, Exit.isSuccess(exit))
@@ -280,13 +282,23 @@ const getInLine = <Config, State>(
   key: string,
   before: State,
   after: State,
-  turnMillis: number
+  nowMillis: number,
+  waitMillis: number
 ): Waiter<State> => {
   const previous = lines.get(key)
-  const waiter: Waiter<State> = { key, turnMillis, before, after, previous, next: undefined, wake: undefined }
+  const waiter: Waiter<State> = {
+    key,
+    turnMillis: nowMillis + waitMillis,
+    waits: waitMillis > 0 ? 1 : 0,
+    before,
+    after,
+    previous,
+    next: undefined,
+    wake: undefined
+  }
   if (previous !== undefined) previous.next = waiter
   lines.set(key, waiter)
-  counters.waiting++
+  counters.waiting += waiter.waits
   return waiter
 }
 
@@ -302,17 +314,17 @@ const leave = <Config, State>(
   waiter: Waiter<State>,
   isItsTurn: boolean
 ): undefined => {
-  const { after, before, key, next, previous } = waiter
+  const { after, before, key, next, previous, waits } = waiter
   if (previous !== undefined) previous.next = next
   // Not at once: a line that is late would be let through within each other's steps.
   else if (next?.wake !== undefined) fiber.currentDispatcher.scheduleTask(next.wake, 0)
   if (next !== undefined) next.previous = previous
   else if (previous !== undefined) lines.set(key, previous)
   else lines.delete(key)
-  counters.waiting--
+  counters.waiting -= waits
   if (isItsTurn) {
     counters.admitted++
-    counters.delayed++
+    counters.delayed += waits
   } else if (next === undefined) {
     if (states.get(key) === after) states.set(key, before)
   } else if (next.before === after) {
