@@ -269,7 +269,9 @@ describe("rejections", () => {
   it.effect("round the time up to whole milliseconds, as peeking does", () =>
     Effect.gen(function* () {
       const limiter = yield* make(RateLimiter.gcra({ limit: 3, period: "1 second" }))
-      yield* limiter.take(3)
+      yield* limiter.take()
+      expect((yield* limiter.peek()).resetAfter).toEqual(Duration.millis(334))
+      yield* limiter.take(2)
       expect((yield* rejectionOf(limiter.take())).retryAfter).toEqual(Duration.millis(334))
       expect((yield* limiter.peek()).retryAfter).toEqual(Duration.millis(334))
     })
