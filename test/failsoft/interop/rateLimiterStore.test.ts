@@ -58,6 +58,8 @@ describe.each(Object.entries(stores))("a store, %s,", (_, store) => {
       expect(yield* tokenBucket(pouring)).toEqual([0, 30])
       yield* TestClock.adjust(80)
       expect(yield* tokenBucket({ ...pouring, tokens: 4, allowOverflow: true })).toEqual([-3, 10])
+      // What is owed has to come before there is anything again.
+      expect(yield* tokenBucket(pouring)).toEqual([-4, 10])
       yield* TestClock.adjust(600)
       expect(yield* tokenBucket({ ...pouring, tokens: 0 })).toEqual([3, 0])
       expect(yield* tokenBucket({ ...pouring, tokens: 0.5 })).toEqual([2.5, 0])
