@@ -20,6 +20,7 @@ import * as RateLimiter from "../../RateLimiter.ts"
 import * as Retry from "../../Retry.ts"
 import * as RetryBudget from "../../RetryBudget.ts"
 import { ServiceUnavailable } from "../../ServiceUnavailable.ts"
+import { leastMillis, monotonicMillis } from "../clock.ts"
 import * as meters from "../meter.ts"
 import * as options from "../options.ts"
 
@@ -211,18 +212,26 @@ const admitted = <A, E, R>(
   return breaker === undefined ? limited : breaker.gate(limited)
 }
 
-/** A call that an inner stage turned away, or did not start for want of time, was not made, so its cost comes back. */
+/**
+ * A call that an inner stage turned away, or did not start for want of time, was not made, so its cost comes back. It does at
+ * once or not at all: what a call took that then waited in a queue, time may have given back already.
+ */
 const refunding = <A, E, R>(
   rateLimiter: RateLimiter.RateLimiter,
   name: string,
   cost: number | undefined,
   self: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> =>
-  Effect.onExitPrimitive(self, (exit) =>
-    Exit.isFailure(exit) && exit.cause.reasons.some((reason) => isTurnedAway(name, reason))
-      ? rateLimiter.refund(cost)
-      : undefined
-  )
+  Effect.withFiber((fiber) => {
+    const tookAtMillis = monotonicMillis(fiber)
+    return Effect.onExitPrimitive(self, (exit) =>
+      Exit.isFailure(exit) &&
+      exit.cause.reasons.some((reason) => isTurnedAway(name, reason)) &&
+      monotonicMillis(fiber) - tookAtMillis < leastMillis
+        ? rateLimiter.refund(cost)
+        : undefined
+    )
+  })
 
 const isTurnedAway = (name: string, cause: { readonly _tag: string; readonly error?: unknown }): boolean => {
   if (cause._tag !== "Fail" || !(cause.error instanceof ServiceUnavailable)) return false
