@@ -1,11 +1,3 @@
-/**
- * The shell around the algorithm of a rate limiter: what it holds, and how a call takes from it and waits for its turn.
- *
- * Each step that changes a state reads and writes it at once. Nothing comes back when a call ends, so a call that is
- * admitted at once needs no mask. One that waits does: it holds a place in the line, and gives it back when it leaves
- * before its turn.
- */
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
@@ -15,8 +7,9 @@ import { type ServiceUnavailable, UnavailableReason } from "../../ServiceUnavail
 import type { KeyTable } from "../../state/KeyTable.ts"
 import type { Algorithm } from "../../state/Limit.ts"
 import * as admission from "../admission.ts"
-import { leastMillis, monotonicMillis } from "../clock.ts"
+import { leastMillis } from "../clock.ts"
 import * as rejections from "../rejections.ts"
+import * as line from "./line.ts"
 
 /** The longest wait and the most that may wait; nobody waits where the latter is 0. */
 export interface Line {
@@ -98,22 +91,7 @@ interface Inside {
 interface Shell<Config, State> extends Settings<Config, State> {
   readonly rejections: rejections.Rejections
   readonly counters: { admitted: number; delayed: number; waiting: number; letThrough: number }
-  /** Whoever was last to get in line, by key. */
-  readonly lines: Map<string, Waiter<State>>
-}
-
-/** A call that waits for its turn: what it found, what it left behind, and who waits before and after it. */
-interface Waiter<State> {
-  readonly key: string
-  readonly turnMillis: number
-  /** 0 for one whose turn it is already, and who waits for those before it only. Such calls are no waiters of `maxWaiting`. */
-  readonly waits: 0 | 1
-  readonly after: State
-  before: State
-  previous: Waiter<State> | undefined
-  next: Waiter<State> | undefined
-  /** Tells it that nobody is before it any more, if it waits for no more than that. */
-  wake: (() => void) | undefined
+  readonly lines: line.Lines<State>["lines"]
 }
 
 const onlyKey = ""
@@ -133,11 +111,11 @@ export const make = <Config, State>(settings: Settings<Config, State>): Limiter 
         inside.refund(fiber, key, cost)
         return Effect.void
       }),
-    replace: ({ algorithm, config, line, states }) =>
+    replace: ({ algorithm, config, line: patience, states }) =>
       Effect.withFiber((fiber) => {
-        Object.assign(settings.line, line)
+        Object.assign(settings.line, patience)
         if (inside.isLike(algorithm, config)) return Effect.void
-        const now = nowMillis(settings, fiber)
+        const now = line.nowMillis(settings, fiber)
         const cost = Math.min(inside.taken(now), algorithm.remaining(config, now)(algorithm.initial))
         states.set(onlyKey, algorithm.take(config, cost, now, 0)(algorithm.initial)[1])
         // Those in line leave it as they found it: to give back what they took of the old states moves nothing any more.
@@ -162,12 +140,6 @@ const insideOf = <Config, State>(shell: Shell<Config, State>): Inside => ({
   size: () => shell.states.size
 })
 
-/** Milliseconds since the limiter was made: small numbers, which add up exactly. */
-const nowMillis = (
-  { originMillis }: { readonly originMillis: number },
-  fiber: Fiber.Fiber<unknown, unknown>
-): number => Math.round((monotonicMillis(fiber) - originMillis) * 1e3) / 1e3
-
 const enter = <Config, State, A, E, R>(
   shell: Shell<Config, State>,
   fiber: Fiber.Fiber<unknown, unknown>,
@@ -176,7 +148,7 @@ const enter = <Config, State, A, E, R>(
   self: Effect.Effect<A, E, R>,
   mayWait: boolean
 ): Effect.Effect<A, E | ServiceUnavailable, R> => {
-  const now = nowMillis(shell, fiber)
+  const now = line.nowMillis(shell, fiber)
   const held = shell.states.get(key)
   const before = held ?? shell.algorithm.initial
   const [decision, after] = shell.algorithm.take(shell.config, cost, now, 0)(before)
@@ -225,11 +197,11 @@ const wait = <Config, State>(
   key: string,
   cost: number
 ): Effect.Effect<void, ServiceUnavailable> => {
-  let inLine: Waiter<State> | undefined
+  let inLine: line.Waiter<State> | undefined
   return admission.masked(
-    Effect.suspend(() => (inLine === undefined ? Effect.void : waitInLine(shell, inLine))),
-    Effect.suspend((): Effect.Effect<admission.Taken<Waiter<State>>, ServiceUnavailable> => {
-      const now = nowMillis(shell, fiber)
+    Effect.suspend(() => (inLine === undefined ? Effect.void : line.wait(shell, inLine))),
+    Effect.suspend((): Effect.Effect<admission.Taken<line.Waiter<State>>, ServiceUnavailable> => {
+      const now = line.nowMillis(shell, fiber)
       const held = shell.states.get(key)
       const before = held ?? shell.algorithm.initial
       const patience = patienceMillis(shell, fiber)
@@ -238,10 +210,10 @@ const wait = <Config, State>(
         return rejections.reject(shell.rejections, fiber, now, decision.retryAfterMillis)
       }
       if (!keep(shell, key, held, after, now)) return rejectForRoom(shell, fiber, now)
-      inLine = getInLine(shell, key, before, after, now, decision.waitMillis)
+      inLine = line.join(shell, key, before, after, now, decision.waitMillis)
       return Effect.succeed({ permit: inLine, announce: undefined })
     }),
-    (waiter, exit) => leave(shell, fiber, waiter, Exit.isSuccess(exit))
+    (waiter, exit) => line.leave(shell, fiber, waiter, Exit.isSuccess(exit))
   )
 }
 
@@ -255,83 +227,6 @@ const patienceMillis = <Config, State>(
   return left === undefined ? maxWaitMillis : Math.min(maxWaitMillis, left - leastMillis)
 }
 
-/** Until its turn has come, and nobody is before it: of two timers for the same moment the later one may fire first. */
-const waitInLine = <Config, State>(shell: Shell<Config, State>, waiter: Waiter<State>): Effect.Effect<void> =>
-  Effect.andThen(
-    sleepUntil(shell, waiter.turnMillis),
-    Effect.suspend(() =>
-      waiter.previous === undefined
-        ? Effect.void
-        : Effect.callback<void>((resume) => {
-            waiter.wake = () => resume(Effect.void)
-          })
-    )
-  )
-
-/** Timers may fire up to a millisecond early, and nobody is let through before the turn. */
-const sleepUntil = <Config, State>(shell: Shell<Config, State>, turnMillis: number): Effect.Effect<void> =>
-  Effect.withFiber((fiber) => {
-    const leftMillis = turnMillis - nowMillis(shell, fiber)
-    return leftMillis <= 0
-      ? Effect.void
-      : Effect.andThen(Effect.sleep(Duration.millis(Math.ceil(leftMillis))), sleepUntil(shell, turnMillis))
-  })
-
-const getInLine = <Config, State>(
-  { counters, lines }: Shell<Config, State>,
-  key: string,
-  before: State,
-  after: State,
-  nowMillis: number,
-  waitMillis: number
-): Waiter<State> => {
-  const previous = lines.get(key)
-  const waiter: Waiter<State> = {
-    key,
-    turnMillis: nowMillis + waitMillis,
-    waits: waitMillis > 0 ? 1 : 0,
-    before,
-    after,
-    previous,
-    next: undefined,
-    wake: undefined
-  }
-  if (previous !== undefined) previous.next = waiter
-  lines.set(key, waiter)
-  counters.waiting += waiter.waits
-  return waiter
-}
-
-/**
- * Leaves the line: its turn has come, or it was interrupted.
- *
- * A place is given back when nobody holds a later one. Until then whoever is next keeps it: those who wait know their turns,
- * and a place in the middle that went to someone at the end would let too many through at once.
- */
-const leave = <Config, State>(
-  { counters, lines, states }: Shell<Config, State>,
-  fiber: Fiber.Fiber<unknown, unknown>,
-  waiter: Waiter<State>,
-  isItsTurn: boolean
-): undefined => {
-  const { after, before, key, next, previous, waits } = waiter
-  if (previous !== undefined) previous.next = next
-  // Not at once: a line that is late would be let through within each other's steps.
-  else if (next?.wake !== undefined) fiber.currentDispatcher.scheduleTask(next.wake, 0)
-  if (next !== undefined) next.previous = previous
-  else if (previous !== undefined) lines.set(key, previous)
-  else lines.delete(key)
-  counters.waiting -= waits
-  if (isItsTurn) {
-    counters.admitted++
-    counters.delayed += waits
-  } else if (next === undefined) {
-    if (states.get(key) === after) states.set(key, before)
-  } else if (next.before === after) {
-    next.before = before
-  }
-}
-
 const peek = <Config, State>(
   shell: Shell<Config, State>,
   fiber: Fiber.Fiber<unknown, unknown>,
@@ -339,7 +234,7 @@ const peek = <Config, State>(
   cost: number
 ): Found => {
   const { algorithm, config, states } = shell
-  const now = nowMillis(shell, fiber)
+  const now = line.nowMillis(shell, fiber)
   const held = states.get(key)
   const state = held ?? algorithm.initial
   const [decision, after] = algorithm.take(config, cost, now, 0)(state)
@@ -364,5 +259,5 @@ const refund = <Config, State>(
 ): void => {
   const held = shell.states.get(key)
   if (held === undefined) return
-  shell.states.set(key, shell.algorithm.refund(shell.config, cost, nowMillis(shell, fiber))(held))
+  shell.states.set(key, shell.algorithm.refund(shell.config, cost, line.nowMillis(shell, fiber))(held))
 }
