@@ -34,6 +34,8 @@ export default defineConfig({
           include: ["test/**/*.test.ts"],
           exclude: [load, ...real],
           isolate,
+          // Their time is their own, so the limit is only for what hangs, on a machine that is busy with other things.
+          testTimeout: 30_000,
           // By itself vitest would leave a core of two to its main process, which has little to do.
           maxWorkers: 2,
           sequence: { groupOrder: 0 }
