@@ -44,6 +44,7 @@ import * as Deadline from "./Deadline.ts"
 import type { InvalidOption } from "./InvalidOption.ts"
 import { credited, paid, refunding } from "./internal/attempts/paid.ts"
 import { isTimeout } from "./internal/attempts/timeouts.ts"
+import { transientOf } from "./internal/attempts/transient.ts"
 import { type Exponential, type StartWaits, waitsOf } from "./internal/attempts/waits.ts"
 import { leastMillis, wallMillis } from "./internal/clock.ts"
 import {
@@ -59,15 +60,7 @@ import * as Metrics from "./Metrics.ts"
 import * as Outcome from "./Outcome.ts"
 import * as PolicyEvent from "./PolicyEvent.ts"
 import type { RetryBudget } from "./RetryBudget.ts"
-import {
-  Ambiguous,
-  errorName,
-  Misconfigured,
-  QuotaExceeded,
-  ServiceUnavailable,
-  UnavailableReason,
-  Unsupported
-} from "./ServiceUnavailable.ts"
+import { errorName, ServiceUnavailable, UnavailableReason } from "./ServiceUnavailable.ts"
 import * as Spans from "./Spans.ts"
 import type * as Backoff from "./state/Backoff.ts"
 
@@ -280,36 +273,12 @@ const attempt = <A, E, R>(
   startWaits: StartWaits,
   self = run.self
 ): Effect.Effect<A, E | ServiceUnavailable, R> =>
-  Effect.catchIf(
-    self,
-    (error) => isTransient(run, error),
-    (error) => Effect.flatMap(startWaits, (waits) => afterFailure(run, number, waits, error))
-  )
-
-const isTransient = <A, E, R>({ call, shell }: Run<A, E, R>, error: E): boolean => {
-  if (error instanceof ServiceUnavailable) {
-    const { _tag } = error.reason
-    return (
-      _tag === "TimedOut" ||
-      _tag === "NotConnected" ||
-      (_tag === "RateLimited" && error.retryAfter !== undefined)
-    )
-  }
-  if (
-    error instanceof Ambiguous ||
-    error instanceof Unsupported ||
-    error instanceof Misconfigured ||
-    error instanceof QuotaExceeded
-  ) {
-    return false
-  }
-  try {
-    return (call.isTransient ?? shell.isTransient)(error)
-  } catch {
-    // The caller gets the call's own error; one attempt too few does no harm.
-    return false
-  }
-}
+  Effect.catchCause(self, (cause) => {
+    const failed = transientOf(cause, run.call.isTransient ?? run.shell.isTransient)
+    return failed === undefined
+      ? Effect.failCause(cause)
+      : Effect.flatMap(startWaits, (waits) => afterFailure(run, number, waits, failed.error))
+  })
 
 const afterFailure = <A, E, R>(
   run: Run<A, E, R>,
