@@ -1,3 +1,10 @@
+/**
+ * The shell around the algorithm of a rate limiter: what it holds, and how a call takes from it or waits for its turn.
+ *
+ * Each step that changes a state reads and writes it at once. Nothing comes back when a call ends, so a call that is
+ * admitted at once needs no mask. One that waits does: it holds a place in the line, and gives it back when it leaves
+ * before its turn.
+ */
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
