@@ -60,7 +60,8 @@ interface Race<A, E, R> {
   timer: Fiber.Fiber<void> | undefined
   /** Whether its caller has its answer, or has stopped waiting for one. */
   isOver: boolean
-  readonly resume: Resume<A, E>
+  answer: Exit.Exit<A, E> | undefined
+  resume: Resume<A, E>
 }
 
 /** Answers with the first success, or with the failure of the last attempt. Returns what an interrupted caller has to do. */
@@ -79,20 +80,39 @@ export const race = <A, E, R>(
     wait: undefined,
     timer: undefined,
     isOver: false,
+    answer: undefined,
     resume
   }
+  const leave = Effect.suspend(() => (race.isOver ? Effect.void : giveUp(race)))
   watch(race, attempt)
   if (plan.delayMillis !== Number.POSITIVE_INFINITY) {
     const hedges = hedgeInTurn(race, plan.hedges)
     if (plan.delayMillis === 0) race.timer = forkFrom(caller, hedges)
     else {
       race.wait = plan.alarm.set(caller, plan.delayMillis, (ended) => {
-        if (Exit.isSuccess(ended)) race.timer = forkFrom(caller, hedges)
+        if (Exit.isSuccess(ended)) resume(hedgeFromCaller(race, hedges, leave))
       })
     }
   }
-  return Effect.suspend(() => (race.isOver ? Effect.void : giveUp(race)))
+  return leave
 }
+
+/**
+ * Wakes the caller to start further attempts, and has it wait on. What starts where the alarm rings would have the
+ * `AsyncLocalStorage` of whoever set the alarm first.
+ */
+const hedgeFromCaller = <A, E, R>(
+  race: Race<A, E, R>,
+  hedges: Effect.Effect<void>,
+  leave: Effect.Effect<void>
+): Effect.Effect<A, E> =>
+  Effect.callback((resume) => {
+    // It may have ended before the caller got here.
+    if (race.answer !== undefined) return resume(race.answer)
+    race.resume = resume
+    race.timer = forkFrom(race.caller, hedges)
+    return leave
+  })
 
 const watch = <A, E, R>(race: Race<A, E, R>, attempt: Fiber.Fiber<A, E>): void => {
   // What it did at once may have ended the race.
@@ -145,6 +165,7 @@ const superseded = Context.make(Outcome.Superseded, true)
 /** Ends the race: what still runs is interrupted, and nobody waits for it. */
 const settle = <A, E, R>(race: Race<A, E, R>, winner: Fiber.Fiber<A, E>, exit: Exit.Exit<A, E>): void => {
   race.isOver = true
+  race.answer = exit
   if (Exit.isSuccess(exit) && winner !== race.first) race.plan.counts.won++
   if (race.running.has(race.first)) tellAtLeast(race)
   race.wait?.cancel()
