@@ -108,7 +108,7 @@ const isPartOfVariable = (key: string): boolean => /^[A-Z0-9_]+$/.test(key)
 
 /**
  * What a provider has at a path, as plain data: every field that a schema asks for, and the names of all others. Variables of the
- * environment are no fields, but there are none where the provider lists names as the schema has them.
+ * environment are no fields, but there are none where the provider lists names as the schema has them, here or for the group.
  */
 export const fieldsAt = (
   provider: ConfigProvider.ConfigProvider,
@@ -120,18 +120,22 @@ export const fieldsAt = (
     const node = yield* provider.load(path)
     const properties = ast._tag === "Objects" ? ast.propertySignatures : []
     const listed = new Set<PropertyKey>(node?._tag === "Record" ? node.keys : [])
-    const hasVariables = mayBeVariables && !properties.some(({ name }) => listed.has(name))
+    const listsNone = !properties.some(({ name }) => listed.has(name))
     const fields: Record<string, unknown> = {}
     for (const { name, type } of properties) {
       const key = String(name)
-      const found = yield* fieldsAt(provider, [...path, key], type, hasVariables)
+      const found = yield* fieldsAt(provider, [...path, key], type, !listed.has(key))
       if (found !== undefined) fields[key] = found
     }
     const isScalar = ast._tag !== "Objects"
     if (node === undefined || node._tag !== "Record" || (isScalar && node.value !== undefined)) {
       return Object.keys(fields).length > 0 ? fields : node && (node.value ?? [])
     }
+    // A provider that has fields which it does not list calls them otherwise, and may so call what else it lists.
+    if (listsNone && Object.keys(fields).length > 0) return fields
     const others = [...node.keys].filter((key) => !properties.some(({ name }) => name === key))
-    for (const key of others) if (!hasVariables || !isPartOfVariable(key)) fields[key] = "present"
+    for (const key of others) {
+      if (!mayBeVariables || !listsNone || !isPartOfVariable(key)) fields[key] = "present"
+    }
     return Object.keys(fields).length > 0 || others.length === 0 ? fields : undefined
   })
