@@ -303,8 +303,14 @@ const idempotentMethods = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "QUERY", "
 
 /** A stream can be sent once, so not even an idempotent request with one is repeated. */
 const mayRepeat = (request: HttpClientRequest.HttpClientRequest, isMarked: boolean): boolean =>
-  request.body._tag !== "Stream" &&
+  (request.body._tag === "Raw" ? isHeld(request.body.body) : request.body._tag !== "Stream") &&
   (isMarked || idempotentMethods.has(request.method) || "idempotency-key" in request.headers)
+
+/** Whether a raw body is there as a whole each time. It may be a stream of the platform, which is empty the second time. */
+const isHeld = (body: unknown): boolean =>
+  typeof body === "string" ||
+  ArrayBuffer.isView(body) ||
+  [ArrayBuffer, Blob, FormData, URLSearchParams].some((held) => body instanceof held)
 
 const withDeadline = (
   request: HttpClientRequest.HttpClientRequest,
