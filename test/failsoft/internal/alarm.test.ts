@@ -69,6 +69,19 @@ describe("an alarm", () => {
     })
   )
 
+  it.effect("sleeps no more after each time that nobody waits, however often that comes", () =>
+    Effect.gen(function* () {
+      const { on, seen } = yield* watched
+      const set = setting(alarm.make(), [])
+      for (let round = 1; round <= 3; round++) {
+        const waits = [yield* on(set(5000)), yield* on(set(6000))]
+        for (const wait of waits) wait.cancel()
+        yield* TestClock.adjust("1 millis")
+        expect([seen.sleeping, seen.slept.length]).toEqual([0, round])
+      }
+    })
+  )
+
   it.effect("rings in the order of the ends of the waits, not of their beginnings", () =>
     Effect.gen(function* () {
       const rang: Array<readonly [number, number]> = []
