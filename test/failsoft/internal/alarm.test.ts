@@ -74,10 +74,11 @@ describe("an alarm", () => {
       const { on, seen } = yield* watched
       const set = setting(alarm.make(), [])
       for (let round = 1; round <= 3; round++) {
-        const waits = [yield* on(set(5000)), yield* on(set(6000))]
+        // The second is over sooner than what the first sleeps towards.
+        const waits = [yield* on(set(6000)), yield* on(set(5000))]
         for (const wait of waits) wait.cancel()
         yield* TestClock.adjust("1 millis")
-        expect([seen.sleeping, seen.slept.length]).toEqual([0, round])
+        expect([seen.sleeping, seen.slept.length]).toEqual([0, 2 * round])
       }
     })
   )
@@ -141,6 +142,40 @@ describe("an alarm", () => {
       const rang: Array<readonly [number, number]> = []
       yield* setting(alarm.make(), rang)(10).pipe(Effect.provideService(Clock.Clock, early))
       expect({ rang, slept }).toEqual({ rang: [[0, 0]], slept: 1 })
+    })
+  )
+
+  it.effect("rings in the next whole millisecond, never in the one before", () =>
+    Effect.gen(function* () {
+      const rang: Array<readonly [number, number]> = []
+      const set = setting(alarm.make(), rang)
+      for (const millis of [1.5, 0.2]) yield* set(millis)
+      yield* TestClock.adjust("5 millis")
+      expect(rang).toEqual([
+        [1, 1],
+        [0, 2]
+      ])
+    })
+  )
+
+  it.effect("rings for all whose wait is over when a sleep ends late", () =>
+    Effect.gen(function* () {
+      const clock = yield* Clock.Clock
+      const late: Clock.Clock = {
+        ...clock,
+        monotonicTimeNanosUnsafe: () => clock.monotonicTimeNanosUnsafe(),
+        currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe(),
+        sleep: (duration) => clock.sleep(Duration.times(duration, 2))
+      }
+      const rang: Array<readonly [number, number]> = []
+      const set = setting(alarm.make(), rang)
+      for (const millis of [10, 15, 25]) yield* Effect.provideService(set(millis), Clock.Clock, late)
+      yield* TestClock.adjust("1 minute")
+      expect(rang).toEqual([
+        [0, 20],
+        [1, 20],
+        [2, 30]
+      ])
     })
   )
 
