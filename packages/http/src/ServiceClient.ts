@@ -2,8 +2,8 @@
  * An HTTP client for one downstream service, behind a policy of its own.
  *
  * It is an ordinary `HttpClient` whose base URL is the service's: every request passes the stages of its `Policy`, which are
- * retry, circuit breaker and attempt timeout unless the options name more. The body is read within the attempt, up to `maxBodyBytes`, so that a service which answers its
- * headers and then drips is given up like one that hangs.
+ * retry, circuit breaker and attempt timeout unless the options name more. The body is read within the attempt, up to
+ * `maxBodyBytes`, so that a service which answers its headers and then drips is given up like one that hangs.
  *
  * What is retried and hedged: requests that may be applied twice. Those are the idempotent methods, requests with an
  * `Idempotency-Key` header, and requests marked with `idempotent`. What may pass is what Effect's own

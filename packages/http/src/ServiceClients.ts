@@ -82,8 +82,8 @@ export interface Shared {
 /**
  * A Layer that provides one service client for each key, named as in `keys`, from the table below `path`.
  *
- * Each name must have a row. `shared` is what a table cannot say. Fails with `ConfigError` when a row has values that cannot be read or fields that there are not, naming all of them, and
- * with `InvalidOption` when it is out of its range.
+ * Each name must have a row. `shared` is what a table cannot say. Fails with `ConfigError` when a row has values that cannot be
+ * read or fields that there are not, naming all of that row, and with `InvalidOption` when one is out of its range.
  */
 export const layerConfig = <K extends Keys>(
   keys: K,

@@ -4,6 +4,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import * as Schema from "effect/Schema"
 import { TestClock } from "effect/testing"
 import * as alarm from "../../../packages/failsoft/src/internal/attempts/alarm.ts"
@@ -176,6 +177,35 @@ describe("an alarm", () => {
         [1, 20],
         [2, 30]
       ])
+    })
+  )
+
+  it.effect.each([
+    ["when they are over", false, [10, 20, 30]],
+    ["also where no sleep takes any time", true, [0, 0, 0]]
+  ] as const)("rings once for each of those that are set while it rings, %s", ([, isHasty, expected]) =>
+    Effect.gen(function* () {
+      const clock = yield* Clock.Clock
+      const one: Clock.Clock = {
+        ...clock,
+        monotonicTimeNanosUnsafe: () => clock.monotonicTimeNanosUnsafe(),
+        ...(isHasty ? { sleep: () => Effect.void } : {})
+      }
+      const shared = alarm.make()
+      const rang: Array<number> = []
+      const setNext = (fiber: Fiber.Fiber<unknown, unknown>): void => {
+        let wait: alarm.Wait | undefined
+        wait = shared.set(fiber, 10, () => {
+          rang.push(clock.currentTimeMillisUnsafe())
+          wait?.cancel()
+          if (rang.length < expected.length) setNext(fiber)
+        })
+      }
+      yield* Effect.withFiber((fiber) => {
+        setNext(fiber)
+        return TestClock.adjust("1 minute")
+      }).pipe(Effect.provideService(Clock.Clock, one))
+      expect(rang).toEqual(expected)
     })
   )
 

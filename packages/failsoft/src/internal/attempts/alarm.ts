@@ -7,7 +7,6 @@
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
@@ -100,9 +99,7 @@ class Line {
     this.#stop()
     this.#wakesAtMillis = untilMillis
     const millis = Math.ceil(untilMillis - nowMillis)
-    const sleeper = Effect.runForkWith(Context.make(Clock.Clock, this.clock))(
-      Effect.suspend(() => this.clock.sleep(Duration.millis(millis)))
-    )
+    const sleeper = Effect.runForkWith(Context.make(Clock.Clock, this.clock))(Effect.sleep(millis))
     this.#sleeper = sleeper
     sleeper.addObserver((ended) => {
       if (this.#sleeper === sleeper) this.#wake(ended)
