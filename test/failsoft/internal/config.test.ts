@@ -99,6 +99,9 @@ describe("a group that is wrong", () => {
     [json({ group: 5 }), '["group"]'],
     [json({ group: [1] }), '["group"]'],
     [json({ group: { retryBudget: "full" } }), '["group"]["retryBudget"]'],
+    // Beside a name as it is to be, capitals are not those of variables.
+    [json({ group: { limit: 5, QUEUE_TIMEOUT: 2 } }), '["group"]["QUEUE_TIMEOUT"]'],
+    [json({ group: { retryBudget: { MIN: 5 } } }), '["group"]["retryBudget"]["MIN"]'],
     [variables({ GROUP_QUEUE_TIMEOUT: "soon" }), '["group"]["queueTimeout"]']
   ] as const)("names where: %#", ([provider, path]) =>
     Effect.gen(function* () {
