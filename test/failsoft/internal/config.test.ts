@@ -56,6 +56,13 @@ describe("a group", () => {
     })
   )
 
+  it.effect("has a field from its variable also where the names of others begin with it", () =>
+    Effect.gen(function* () {
+      const env = { GROUP_LIMIT: "5", GROUP_LIMIT_OLD: "9", GROUP_QUEUE_TIMEOUT_NOTE: "none" }
+      expect(yield* read(variables(env))).toEqual({ limit: 5 })
+    })
+  )
+
   it.effect.each([
     ["from JSON", json({})],
     ["from no variables", variables({})],
