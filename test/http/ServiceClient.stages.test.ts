@@ -154,6 +154,61 @@ describe("a rate limiter", () => {
   )
 })
 
+describe("what requests ask of the policy", () => {
+  type Ask = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+  const asks: Readonly<Record<string, Ask>> = {
+    idempotent: ServiceClient.idempotent,
+    cost: ServiceClient.withCost(3),
+    priority: ServiceClient.withPriority(1)
+  }
+
+  it.effect.each([
+    ["idempotent", "cost", "priority"],
+    ["priority", "idempotent", "cost"],
+    ["cost", "priority", "idempotent"]
+  ])("is all of what is said around them: %s, %s, %s", (order) =>
+    Effect.gen(function* () {
+      const transport = scripted(() => undefined, down)
+      const client = yield* Effect.provide(
+        makeClient("http://billing", {
+          bulkhead: { limit: 1, queue: 2, priorities: 2 },
+          rateLimiter: { algorithm: RateLimiter.fixedWindow({ limit: 10, window: "1 minute" }) }
+        }),
+        transport.layer
+      )
+      const asked = order.reduce((call, name) => asks[name]?.(call) ?? call, client.execute(charge))
+      const first = yield* Effect.forkChild(client.get("/first"))
+      yield* TestClock.adjust(0)
+      yield* Effect.forkChild(client.get("/later"))
+      yield* TestClock.adjust(0)
+      yield* Effect.forkChild(asked)
+      yield* TestClock.adjust(0)
+      yield* Fiber.interrupt(first)
+      yield* TestClock.adjust("1 second")
+      // It was served before the one that came first, and sent again.
+      expect(transport.sent.map(({ method }) => method).slice(0, 2)).toEqual(["GET", "POST"])
+      expect(transport.sent.filter(({ method }) => method === "POST")).toHaveLength(2)
+      const left = yield* client.policy.rateLimiter!.peek()
+      // Of ten: the first, two attempts of the second, and two of the request.
+      expect(left.remaining).toBe(10 - 1 - 2 - 2 * 3)
+    })
+  )
+
+  it.effect("is what is said the nearest to them", () =>
+    Effect.gen(function* () {
+      const transport = scripted(up)
+      const client = yield* Effect.provide(
+        makeClient("http://billing", {
+          rateLimiter: { algorithm: RateLimiter.fixedWindow({ limit: 10, window: "1 minute" }) }
+        }),
+        transport.layer
+      )
+      yield* client.get("/balance").pipe(ServiceClient.withCost(2), ServiceClient.withCost(5))
+      expect((yield* client.policy.rateLimiter!.peek()).remaining).toBe(8)
+    })
+  )
+})
+
 describe("a budget", () => {
   class Auth extends Context.Service<Auth, ServiceClient.ServiceClient>()("test/Auth") {}
   class Billing extends Context.Service<Billing, ServiceClient.ServiceClient>()("test/Billing") {}
