@@ -256,13 +256,18 @@ describe("probePath", () => {
     })
   )
 
-  it.effect("that hangs is given up at the attempt timeout", () =>
+  it.effect.each([
+    ["the attempt timeout", { attemptTimeout: "2 seconds" }],
+    ["the attempt timeout, which is sooner", { attemptTimeout: "2 seconds", deadline: "3 seconds" }],
+    ["the deadline, which is sooner", { attemptTimeout: "5 seconds", deadline: "2 seconds" }]
+  ] as const)("that hangs is given up at %s", ([, options]) =>
     Effect.gen(function* () {
       const transport = scripted(down, down, () => undefined, up)
-      const client = yield* opened(transport, { attemptTimeout: "2 seconds" })
+      const client = yield* opened(transport, options)
       yield* TestClock.adjust("1 minute")
+      yield* TestClock.adjust("1999 millis")
       expect([transport.sent.length, yield* stateOf(client)]).toEqual([3, "half_open"])
-      yield* TestClock.adjust("2 seconds")
+      yield* TestClock.adjust("1 millis")
       expect(yield* stateOf(client)).toBe("open")
     })
   )
