@@ -75,3 +75,23 @@ it("takes in what is already in order, and lets go of the least, in few comparis
   // Twelve levels, two children each, and what a comparison reads.
   expect(reads / items.length).toBeLessThan(12 * 2 * 4)
 })
+
+it("has the least first whichever of many are taken out of its midst", () => {
+  const count = 400
+  const numbers = fc.sample(fc.integer({ min: 0, max: 1e9 }), { numRuns: 2 * count, seed: 1 })
+  const heap = new Heap<Named>()
+  const items = numbers.slice(0, count).map((order, name): Named => ({ name, order, index: -1, arrival: 0 }))
+  for (const item of items) heap.add(item)
+  const inOrder = items.toSorted((one, other) => one.order - other.order)
+  // Half of them go in any order, which leaves no sorted rest to hide behind.
+  const gone = new Set(items.filter(({ name }) => (numbers[count + name] ?? 0) % 2 === 0))
+  for (const item of [...gone].toSorted(
+    (one, other) => (numbers[count + one.name] ?? 0) - (numbers[count + other.name] ?? 0)
+  ))
+    heap.remove(item)
+  for (const item of inOrder.filter((item) => !gone.has(item))) {
+    expect(heap.first?.name).toBe(item.name)
+    heap.remove(item)
+  }
+  expect(heap.first).toBe(undefined)
+})
