@@ -19,13 +19,7 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import type * as Exit from "effect/Exit"
-import {
-  Ambiguous,
-  Misconfigured,
-  QuotaExceeded,
-  ServiceUnavailable,
-  Unsupported
-} from "./ServiceUnavailable.ts"
+import { Ambiguous, isPolicyError, ServiceUnavailable } from "./ServiceUnavailable.ts"
 import type * as Rules from "./state/Outcome.ts"
 
 /**
@@ -108,13 +102,6 @@ const classifyUnavailable = (error: ServiceUnavailable): Outcome => {
       return ignored
   }
 }
-
-const isPolicyError = (error: unknown): boolean =>
-  error instanceof ServiceUnavailable ||
-  error instanceof Ambiguous ||
-  error instanceof Unsupported ||
-  error instanceof Misconfigured ||
-  error instanceof QuotaExceeded
 
 /** The `retryAfter` that an error carries as a `Duration`, if it does. */
 export const retryAfterOf = (error: unknown): Duration.Duration | undefined =>

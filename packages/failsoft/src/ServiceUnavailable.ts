@@ -276,3 +276,11 @@ export class QuotaExceeded extends Data.TaggedError("QuotaExceeded")<{
     return `over the limit of ${this.limit} for ${this.quota}, retry after ${Duration.format(this.retryAfter)}`
   }
 }
+
+/** Whether an error is `ServiceUnavailable` or one of its siblings: what these mean is settled, and no predicate is asked. */
+export const isPolicyError = (error: unknown): boolean =>
+  error instanceof ServiceUnavailable ||
+  error instanceof Ambiguous ||
+  error instanceof Unsupported ||
+  error instanceof Misconfigured ||
+  error instanceof QuotaExceeded

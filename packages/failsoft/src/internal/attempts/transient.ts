@@ -1,12 +1,6 @@
 /** Which failures may pass, so that another attempt makes sense. */
 import * as Cause from "effect/Cause"
-import {
-  Ambiguous,
-  Misconfigured,
-  QuotaExceeded,
-  ServiceUnavailable,
-  Unsupported
-} from "../../ServiceUnavailable.ts"
+import { isPolicyError, ServiceUnavailable } from "../../ServiceUnavailable.ts"
 
 /** Calls that were made at once may fail with several errors: of those that may pass the first, if no other is among them. */
 export const transientOf = <E>(
@@ -27,14 +21,7 @@ const isTransient = <E>(error: E, mayPass: (error: E) => boolean): boolean => {
       (_tag === "RateLimited" && error.retryAfter !== undefined)
     )
   }
-  if (
-    error instanceof Ambiguous ||
-    error instanceof Unsupported ||
-    error instanceof Misconfigured ||
-    error instanceof QuotaExceeded
-  ) {
-    return false
-  }
+  if (isPolicyError(error)) return false
   try {
     return mayPass(error)
   } catch {

@@ -2,13 +2,7 @@
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Exit from "effect/Exit"
-import {
-  Ambiguous,
-  Misconfigured,
-  QuotaExceeded,
-  ServiceUnavailable,
-  Unsupported
-} from "../../ServiceUnavailable.ts"
+import { isPolicyError, ServiceUnavailable } from "../../ServiceUnavailable.ts"
 import type * as Freshness from "../../state/Freshness.ts"
 
 /** What is kept. */
@@ -68,20 +62,12 @@ export const exit = <K, A, E>(rules: Rules<K, A, E>, key: K, exit: Exit.Exit<A, 
   if (errors.length === 0 || Cause.hasDies(cause)) return failed(false)
   // There is more than one where a lookup asks several at once. Then all have to say the same.
   const all = (predicate: ((error: E) => boolean) | undefined, ofPolicies: (error: E) => boolean) =>
-    errors.every((error) => (isOfPolicies(error) ? ofPolicies(error) : says(predicate, error)))
+    errors.every((error) => (isPolicyError(error) ? ofPolicies(error) : says(predicate, error)))
   const { isUnavailable, negative } = rules
   return negative !== undefined && all(negative.when, () => false)
     ? { _tag: "Answer", exit, ttlMillis: negative.ttlMillis, windows: noWindows, bytes: 0 }
     : failed(all(isUnavailable, (error) => error instanceof ServiceUnavailable))
 }
-
-/** What these mean is settled, and nobody is asked. */
-const isOfPolicies = (error: unknown): boolean =>
-  error instanceof ServiceUnavailable ||
-  error instanceof Ambiguous ||
-  error instanceof Unsupported ||
-  error instanceof Misconfigured ||
-  error instanceof QuotaExceeded
 
 /** A predicate that throws says no, as one that is not there does. */
 const says = <E>(predicate: ((error: E) => boolean) | undefined, error: E): boolean => {
