@@ -48,7 +48,8 @@ export const byService = <A>(of: (name: ServiceName) => A): ByService<A> => ({
 /** The largest answer of a service that is read. */
 export const maxBodyBytes = 100_000
 
-const askedEachTime = { timeToLive: "1 millis", staleIfError: 3600, pauseAfterFailure: "1 millis" }
+/** A cache of contexts that holds every answer for an hour, and asks again each time. */
+export const askedEachTime = { timeToLive: "1 millis", staleIfError: 3600, pauseAfterFailure: "1 millis" }
 
 /** Attempts and thresholds as shipped, with waits that a test can sit through. */
 const hasty = (name: ServiceName, attemptMillis: number): object => ({
@@ -74,7 +75,7 @@ export interface Options {
   readonly trustedProxies?: ReadonlyArray<string>
   /** Replaces the shipped one. */
   readonly retryBudget?: object
-  /** Replaces a cache that holds every answer for an outage, and asks again each time. */
+  /** Replaces `askedEachTime`. */
   readonly contextCache?: object
   /** Variables of Redis and of sessions. Without any the gateway has no Redis, on purpose, and is healthy. */
   readonly env?: Readonly<Record<string, string>>

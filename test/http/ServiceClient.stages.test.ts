@@ -96,38 +96,37 @@ describe("a bulkhead", () => {
     })
   )
 
+  /** A client whose only permit is taken by a GET, and a POST behind it that waits no longer than 300 ms in all. */
+  const queued = Effect.gen(function* () {
+    const transport = scripted(() => undefined)
+    const client = yield* Effect.provide(
+      makeClient("http://billing", { bulkhead: { limit: 1, queue: 1 } }),
+      transport.layer
+    )
+    const first = yield* Effect.forkChild(client.get("/first"))
+    yield* TestClock.adjust(0)
+    const post = yield* client.execute(charge).pipe(Deadline.within("300 millis"), Effect.forkChild)
+    return { first, post, methods: () => transport.sent.map(({ method }) => method) }
+  })
+
   it.effect("a POST that its deadline took out of the queue was not sent: it is no Ambiguous", () =>
     Effect.gen(function* () {
-      const transport = scripted(() => undefined)
-      const client = yield* Effect.provide(
-        makeClient("http://billing", { bulkhead: { limit: 1, queue: 1 } }),
-        transport.layer
-      )
-      const first = yield* Effect.forkChild(client.get("/first"))
-      yield* TestClock.adjust(0)
-      const queued = yield* client.execute(charge).pipe(Deadline.within("300 millis"), Effect.forkChild)
+      const { first, methods, post } = yield* queued
       yield* TestClock.adjust("300 millis")
-      expect(yield* Effect.flip(Fiber.join(queued))).toMatchObject({ _tag: "ServiceUnavailable" })
+      expect(yield* Effect.flip(Fiber.join(post))).toMatchObject({ _tag: "ServiceUnavailable" })
       yield* Fiber.interrupt(first)
-      expect(transport.sent.map(({ method }) => method)).toEqual(["GET"])
+      expect(methods()).toEqual(["GET"])
     })
   )
 
   it.effect("a POST that timed out after it waited and was sent is Ambiguous", () =>
     Effect.gen(function* () {
-      const transport = scripted(() => undefined)
-      const client = yield* Effect.provide(
-        makeClient("http://billing", { bulkhead: { limit: 1, queue: 1 } }),
-        transport.layer
-      )
-      const first = yield* Effect.forkChild(client.get("/first"))
-      yield* TestClock.adjust(0)
-      const queued = yield* client.execute(charge).pipe(Deadline.within("300 millis"), Effect.forkChild)
+      const { first, methods, post } = yield* queued
       yield* TestClock.adjust("100 millis")
       yield* Fiber.interrupt(first)
       yield* TestClock.adjust("200 millis")
-      expect(yield* Effect.flip(Fiber.join(queued))).toMatchObject({ _tag: "Ambiguous", service: "billing" })
-      expect(transport.sent.map(({ method }) => method)).toEqual(["GET", "POST"])
+      expect(yield* Effect.flip(Fiber.join(post))).toMatchObject({ _tag: "Ambiguous", service: "billing" })
+      expect(methods()).toEqual(["GET", "POST"])
     })
   )
 })
